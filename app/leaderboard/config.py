@@ -1,0 +1,98 @@
+"""Configuration: environment variables ``LEADERBOARD_*``, read once into one typed frozen object.
+
+Nothing else in the package reads the environment. A wrong value stops the process with the variable's name and what
+it should be.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+PREFIX = "LEADERBOARD_"
+
+
+class ConfigError(ValueError):
+    """A `LEADERBOARD_*` variable is missing or wrong; the message names it and the fix."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, with its unit and why its default.
+
+    A field ``redis_url`` is the variable ``LEADERBOARD_REDIS_URL``. The three without a default have to be given.
+    """
+
+    redis_url: str
+    """``redis://`` or ``rediss://`` (TLS), with user and password where the server asks."""
+    database_url: str
+    """A libpq URL or DSN of the primary."""
+    pepper: str
+    """The server-side secret of key hashing, at least 32 characters. Changing it invalidates every API key."""
+
+    bind: str = "127.0.0.1:8080"
+    """Where the API listens: ``host:port``."""
+    workers: int = 1
+    """API processes. One saturates a core; use the number of cores."""
+    log_level: str = "info"
+    access_log: bool = False
+    """One JSON line per request. Off: it costs about as much as the rest of the handler; 5xx are always logged."""
+    region: str = ""
+    """This region's name; tenants at home in another get 421. Empty: every tenant is served."""
+    key_env: str = "live"
+    """The ``<env>`` part of new API keys: 2-8 lower-case letters."""
+
+    redis_timeout: float = 2.0
+    """Seconds one Redis call may take before its connection is given up."""
+    redis_max_in_flight: int = 8192
+    """Calls under way at once per process; more get 503. At 50 us each that is 0.4 s of work."""
+    database_pool: int = 4
+    """Postgres connections per process. No request of the hot path uses one."""
+    database_timeout: float = 5.0
+    """Seconds to wait for a Postgres connection before answering 503."""
+
+    outbox_max: int = 1_000_000
+    """Events in the outbox stream at which writes are refused with 503 (about 200 bytes of Redis memory each)."""
+    idempotency_ttl: int = 3600
+    """Seconds an Idempotency-Key is remembered (about 250 bytes of Redis memory a record)."""
+    body_limit: int = 262_144
+    """Largest request body in bytes: 1,000 updates with the longest names need about 400 bytes each at most in
+    practice 200."""
+    body_timeout: float = 10.0
+    """Seconds a client may take to send its body before it gets 408."""
+    ledger_batch: int = 2000
+    """Events the worker moves to Postgres in one transaction."""
+    ledger_retention_days: int = 0
+    """Days of score events kept; older partitions are dropped behind a checkpoint. 0 keeps all."""
+    telemetry: bool = False
+    """OpenTelemetry spans and metrics. Off costs nothing; see docs/performance.md for what on costs."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{field}={'***' if field in _SECRET else repr(getattr(self, field))}" for field in self.__struct_fields__
+        )
+        return f"Config({shown})"
+
+
+_SECRET = frozenset({"redis_url", "database_url", "pepper"})  # the URLs carry passwords
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration that `environ` describes, or raise ConfigError naming the variable."""
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)
+    }
+    known = set(Config.__struct_fields__)
+    required = [field.name for field in msgspec.structs.fields(Config) if field.required]
+    for field in required:
+        if not given.get(field):
+            raise ConfigError(f"{PREFIX}{field.upper()} is not set; `leaderboard up` sets it for a local run")
+    try:
+        config = msgspec.convert({k: v for k, v in given.items() if k in known}, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{PREFIX}*: {error}") from error
+    if len(config.pepper) < 32:
+        raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
+    if config.workers < 1:
+        raise ConfigError(f"{PREFIX}WORKERS must be 1 or more, got {config.workers}")
+    return config

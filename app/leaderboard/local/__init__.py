@@ -1,0 +1,1 @@
+"""The platform on one machine: embedded Postgres and Redis, migrations, API and worker under one supervisor."""

@@ -1,0 +1,70 @@
+"""The outbox's events: one stream entry per change of a board, written by the script that makes the change.
+
+An entry has one field, ``e``: nine parts joined by U+001F, which no user id may contain::
+
+    id  kind  leaderboard_id  incarnation  seq  submitted  score  order  user
+
+``id`` is 32 hexadecimal digits: the API process's boot nonce (16), its counter (14), and two digits that number the
+events one update caused (00 the update itself, 01.. the trims). An absent part is empty. The entry's own id gives
+the time (milliseconds of Redis's clock); it is no identity, since ids repeat after a wipe or a stale fail-over.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from leaderboard.domain.names import LeaderboardId
+
+SEPARATOR = "\x1f"
+FIELD = b"e"
+
+
+class EventKind(StrEnum):
+    """What happened, as the one letter in the entry."""
+
+    UPDATE = "u"
+    """A score was submitted and accepted (also when Best kept the old one)."""
+    REMOVE = "r"
+    """A member was removed on request."""
+    TRIM = "t"
+    """A member fell off a board with max_entries."""
+    RESET = "x"
+    """The board was emptied and goes on."""
+    DELETE = "d"
+    """The board was deleted."""
+
+
+class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a board. `submitted` is the increment (Sum) or score (Best, Latest) that was sent; `score` the
+    member's score afterwards, None when it has none; `order` its order prefix, empty where the tie policy keeps none.
+    """
+
+    id: UUID
+    time: datetime
+    kind: EventKind
+    leaderboard_id: LeaderboardId
+    incarnation: int
+    seq: int
+    submitted: float | None
+    score: float | None
+    order: str
+    user: str
+
+
+def decode(entry_id: bytes, payload: bytes) -> ScoreEvent:
+    """Return the event of one stream entry. Raises ValueError for an entry that is not one of ours."""
+    event_id, kind, board_id, incarnation, seq, submitted, score, order, user = payload.decode().split(SEPARATOR)
+    return ScoreEvent(
+        id=UUID(event_id),
+        time=datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, tz=UTC),
+        kind=EventKind(kind),
+        leaderboard_id=LeaderboardId(int(board_id)),
+        incarnation=int(incarnation),
+        seq=int(seq),
+        submitted=float(submitted) if submitted else None,
+        score=float(score) if score else None,
+        order=order,
+        user=user,
+    )

@@ -1,0 +1,44 @@
+"""The names of Redis keys. Nothing else in the package spells one.
+
+A board is ``l:{tenant}:{project}:{leaderboard}`` (the braces of the pattern are not part of it: ``l:23:race_app:global``).
+What belongs to a board carries the whole board key as its hash tag, so on a Redis Cluster it lives in the board's slot
+and one script may touch it: CRC16 is taken of the text inside the first ``{}``, and of the whole key without one.
+"""
+
+from leaderboard.domain.names import TenantId
+
+OUTBOX = "outbox"
+"""The one outbox stream of a single Redis. A cluster needs one per slot, made from the board's tag."""
+
+REVOCATIONS = "revocations"
+"""Stream of what API workers must forget: fields ``kind`` (``key`` or ``tenant``) and ``id``."""
+
+
+def board(tenant: TenantId, project: str, key: str) -> str:
+    """Return the sorted set of a board, also its namespace."""
+    return f"l:{tenant}:{project}:{key}"
+
+
+def meta(board_key: str) -> str:
+    """Return the hash with the board's rules; without it nothing is read or written."""
+    return f"meta:{{{board_key}}}"
+
+
+def order(board_key: str) -> str:
+    """Return the hash user -> order prefix of a first_to_reach board."""
+    return f"order:{{{board_key}}}"
+
+
+def idempotency(board_key: str, key: str) -> str:
+    """Return the record of one Idempotency-Key on one board."""
+    return f"idem:{{{board_key}}}:{key}"
+
+
+def rate_limit(tenant: TenantId) -> str:
+    """Return the token bucket of a tenant's requests with a key."""
+    return f"rl:{tenant}"
+
+
+def public_rate_limit(tenant: TenantId) -> str:
+    """Return the token bucket of a tenant's public reads, apart from those with a key."""
+    return f"rl:public:{tenant}"
