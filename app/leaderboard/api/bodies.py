@@ -1,0 +1,95 @@
+"""Step 5: the JSON body, read within bounds of size and time and decoded straight into a typed struct.
+
+msgspec refuses what JSON does not have (NaN, Infinity), what the struct does not have (unknown fields) and what does
+not fit, before anything else sees it. Nesting cannot run deep: no struct here nests, so a deep body fails at its first
+wrong type.
+"""
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+import falcon.asgi
+import msgspec
+
+from leaderboard.api import problems
+from leaderboard.api.problems import Problem
+
+MAX_BATCH = 1_000
+
+T = TypeVar("T")
+
+
+class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One score update: `increment` for a sum board, `score` for a best or latest one."""
+
+    leaderboard: str
+    user: str
+    increment: float | None = None
+    score: float | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several updates, each decoded on its own so that one bad item does not refuse the others."""
+
+    updates: list[msgspec.Raw]
+
+
+class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A board to be made. Enumerations are checked with the other rules, to name what they take."""
+
+    key: str
+    score_update: str = "sum"
+    sort_order: str = "descending"
+    tie_policy: str = "first_to_reach"
+    max_entries: int = 0
+    public_read: bool = False
+
+
+class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of a board. What is fixed at creation may be sent as it is, and is refused where it differs."""
+
+    score_update: str | msgspec.UnsetType = msgspec.UNSET
+    sort_order: str | msgspec.UnsetType = msgspec.UNSET
+    tie_policy: str | msgspec.UnsetType = msgspec.UNSET
+    max_entries: int | msgspec.UnsetType = msgspec.UNSET
+    public_read: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class BodyReader(Generic[T]):
+    """Reads one kind of body. `limit` in bytes, `timeout` in seconds from the first byte to the last."""
+
+    def __init__(self, kind: type[T], *, limit: int, timeout: float) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._limit = limit
+        self._timeout = timeout
+
+    async def read(self, req: falcon.asgi.Request) -> T:
+        """Return the decoded body, or raise Problem: 400, 408, 413, 415 or 422."""
+        content_type = req.content_type
+        if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
+            raise Problem(problems.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {content_type or 'missing'}")
+        length = req.content_length
+        if length is not None and length > self._limit:
+            raise Problem(problems.BODY_TOO_LARGE, f"the body is {length} bytes, the limit is {self._limit}")
+        try:
+            async with asyncio.timeout(self._timeout):
+                # One byte more than the limit: a chunked body has no length to check before.
+                data = await req.stream.read(self._limit + 1)
+        except TimeoutError:
+            raise Problem(
+                problems.REQUEST_TIMEOUT, f"the body took longer than {self._timeout:g} s", Connection="close"
+            ) from None
+        if len(data) > self._limit:
+            raise Problem(problems.BODY_TOO_LARGE, f"the limit is {self._limit} bytes", Connection="close")
+        body: T = decode(self._decode, data)
+        return body
+
+
+def decode(decoder: Any, data: bytes | msgspec.Raw) -> Any:
+    """Return what `decoder` makes of `data`, or raise Problem 400 (not JSON) or 422 (not this schema)."""
+    try:
+        return decoder(data)
+    except msgspec.ValidationError as error:
+        raise Problem(problems.INVALID_REQUEST, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(problems.MALFORMED_JSON, str(error)) from error

@@ -1,0 +1,103 @@
+"""What a request may rely on once its key is known: tenant, project, scope and limits."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from leaderboard.domain import keys as api_keys
+from leaderboard.domain.errors import InvalidApiKey
+from leaderboard.domain.names import ProjectId, TenantId
+from leaderboard.store.postgres import keys as key_rows
+from leaderboard.store.postgres import tenants as tenant_rows
+from leaderboard.store.postgres.pool import Pool
+from leaderboard.store.redis import keys as redis_keys
+
+
+class KeyContext(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key's place and rights. `namespace` is what every Redis key of the project starts with.
+
+    `rate` in requests per second; `expires_at` in seconds of the Unix epoch, None for a key without an end.
+    """
+
+    key_id: str
+    tenant_id: TenantId
+    project_id: ProjectId
+    project: str
+    scope: api_keys.Scope
+    level: int
+    rate: int
+    suspended: bool
+    home_region: str | None
+    expires_at: float | None
+    namespace: str
+    bucket: str
+    policy: str
+    """The RateLimit-Policy header, which does not change from request to request."""
+
+
+def key_lookup(pool: Pool, *, pepper: bytes) -> Callable[[str], Awaitable[KeyContext | None]]:
+    """Return the look-up of a whole API key: its context, or None for a key that opens nothing.
+
+    Raises DatabaseUnavailable.
+    """
+
+    async def lookup(text: str) -> KeyContext | None:
+        try:
+            key = api_keys.parse_key(text)
+        except InvalidApiKey:
+            return None
+        row = await key_rows.lookup(pool, key.id)
+        if row is None or row.state is not key_rows.KeyState.ACTIVE:
+            return None
+        if not hmac.compare_digest(row.hmac, api_keys.digest(key, pepper=pepper)):
+            return None
+        return KeyContext(
+            key_id=row.key_id,
+            tenant_id=row.tenant_id,
+            project_id=row.project_id,
+            project=row.project,
+            scope=row.scope,
+            level=row.scope.level,
+            rate=row.quotas.requests_per_second,
+            suspended=row.suspended,
+            home_region=row.home_region,
+            expires_at=row.expires_at.timestamp() if row.expires_at else None,
+            namespace=redis_keys.board(row.tenant_id, row.project, ""),
+            bucket=redis_keys.rate_limit(row.tenant_id),
+            policy=policy(row.quotas.requests_per_second),
+        )
+
+    return lookup
+
+
+def project_lookup(pool: Pool) -> Callable[[str], Awaitable[KeyContext | None]]:
+    """Return the look-up of ``tenant/project`` for the public route: a context that may read, with its own bucket."""
+
+    async def lookup(name: str) -> KeyContext | None:
+        slug, _, project = name.partition("/")
+        row = await tenant_rows.find_project(pool, slug, project)
+        if row is None:
+            return None
+        return KeyContext(
+            key_id="",
+            tenant_id=row.tenant_id,
+            project_id=row.project_id,
+            project=project,
+            scope=api_keys.Scope.READ,
+            level=api_keys.Scope.READ.level,
+            rate=row.quotas.requests_per_second,
+            suspended=row.suspended,
+            home_region=row.home_region,
+            expires_at=None,
+            namespace=redis_keys.board(row.tenant_id, project, ""),
+            bucket=redis_keys.public_rate_limit(row.tenant_id),
+            policy=policy(row.quotas.requests_per_second),
+        )
+
+    return lookup
+
+
+def policy(rate: int) -> str:
+    """Return the RateLimit-Policy of a plan (draft-ietf-httpapi-ratelimit-headers): `rate` requests in 1 second."""
+    return f'"plan";q={rate};w=1'

@@ -1,0 +1,94 @@
+"""Step 7: every exception becomes a problem, and those that are ours to fix are logged with the trace id."""
+
+import logging
+import time
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from leaderboard.api import problems
+from leaderboard.api.problems import Problem, ProblemType
+from leaderboard.api.trace import trace_id
+from leaderboard.control import errors as control
+from leaderboard.domain import errors as domain
+from leaderboard.store.postgres.pool import DatabaseUnavailable
+from leaderboard.store.redis.errors import InDoubt, RedisOverloaded, RedisUnavailable
+
+log = logging.getLogger(__name__)
+
+# What the layers below raise, most specific first; the detail is their own message, which is written for the sender.
+_REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
+    (domain.QuotaExceeded, problems.QUOTA_EXCEEDED),
+    (domain.ImmutableField, problems.IMMUTABLE_FIELD),
+    (domain.DomainError, problems.INVALID_REQUEST),
+    (control.AlreadyExists, problems.BOARD_EXISTS),
+    (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),
+    (control.NotFound, problems.BOARD_NOT_FOUND),
+)
+# What a dependency's failure means. The cause is logged, not told: it may name hosts.
+_FAILURES: tuple[tuple[type[Exception], ProblemType, float], ...] = (
+    (RedisOverloaded, problems.OVERLOADED, 1.0),
+    (RedisUnavailable, problems.STORE_UNAVAILABLE, 1.0),
+    (InDoubt, problems.IN_DOUBT, 1.0),
+    (DatabaseUnavailable, problems.STORE_UNAVAILABLE, 2.0),
+)
+_FALCON = {
+    404: problems.ROUTE_NOT_FOUND,
+    405: problems.METHOD_NOT_ALLOWED,
+    413: problems.BODY_TOO_LARGE,
+    415: problems.UNSUPPORTED_MEDIA_TYPE,
+    431: problems.HEADERS_TOO_LARGE,
+}
+
+
+def install(app: "falcon.asgi.App[Any, Any]") -> None:
+    """Answer every exception of `app` with a problem."""
+    app.add_error_handler(Exception, _internal)
+    app.add_error_handler(falcon.HTTPError, _falcon)
+    app.add_error_handler(Problem, _problem)
+    for kind, _ in _REFUSALS:
+        app.add_error_handler(kind, _refusal)
+    for kind, _, _ in _FAILURES:
+        app.add_error_handler(kind, _failure)
+
+
+async def _problem(req: Any, resp: Any, error: Problem, params: Any) -> None:  # noqa: ARG001
+    problems.write(resp, error, trace_id=trace_id(req))
+
+
+async def _refusal(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
+    kind = next(kind for raised, kind in _REFUSALS if isinstance(error, raised))
+    problems.write(resp, Problem(kind, str(error)), trace_id=trace_id(req))
+
+
+async def _failure(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
+    kind, retry_after = next((kind, after) for raised, kind, after in _FAILURES if isinstance(error, raised))
+    _log_failure(req, error, kind)
+    problems.write(resp, Problem(kind, retry_after=retry_after), trace_id=trace_id(req))
+
+
+_last_logged: dict[str, float] = {}
+
+
+def _log_failure(req: Any, error: Exception, kind: ProblemType) -> None:
+    # An outage fails thousands of requests a second for one reason: one line a second a kind says as much.
+    now = time.monotonic()
+    if now - _last_logged.get(kind.name, float("-inf")) >= 1.0:
+        _last_logged[kind.name] = now
+        extra = {"trace_id": trace_id(req), "problem": kind.name}
+        log.warning("%s %s: %s", req.method, req.path, error, extra=extra)
+
+
+async def _falcon(req: Any, resp: Any, error: falcon.HTTPError, params: Any) -> None:  # noqa: ARG001
+    status = error.status_code
+    kind = _FALCON.get(status, problems.INVALID_PARAMETER)
+    problem = Problem(kind, error.description)
+    for name, value in dict(error.headers or {}).items():
+        problem.headers[name] = value
+    problems.write(resp, problem, trace_id=trace_id(req))
+
+
+async def _internal(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
+    log.error("%s %s failed", req.method, req.path, exc_info=error, extra={"trace_id": trace_id(req)})
+    problems.write(resp, Problem(problems.INTERNAL_ERROR), trace_id=trace_id(req))

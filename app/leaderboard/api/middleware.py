@@ -1,0 +1,125 @@
+"""The steps in front of every handler, in the order of the architecture: API key, tenant context, OTEL, rate limiter.
+
+The JSON body (step 5) is read by the handler that wants one (`bodies.py`), after one token was taken. Resources say
+what they need: ``scopes`` maps methods to the least scope; a resource without it is open and passes all steps but
+telemetry. The public route is open to everybody, but has a tenant whose limit counts: it fills in the context itself.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon.asgi
+
+from leaderboard.api import problems
+from leaderboard.api.context import KeyContext
+from leaderboard.api.problems import Problem
+from leaderboard.api.usage import UsageMeter
+from leaderboard.domain.errors import InvalidApiKey
+from leaderboard.domain.keys import Scope, parse_key
+from leaderboard.store.redis.key_cache import KeyCache
+from leaderboard.store.redis.limiter import Decision, Limiter
+
+Request = falcon.asgi.Request
+Response = falcon.asgi.Response
+
+
+class ApiKey:
+    """Step 1: take the key out of the headers."""
+
+    async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
+        """Put the key's text into ``req.context.api_key``; raise Problem 401 where there is none."""
+        if getattr(resource, "scopes", None) is None:
+            return
+        header = req.get_header("Authorization")
+        if header is not None:
+            if header[:7].lower() != "bearer ":
+                raise Problem(problems.INVALID_API_KEY, "Authorization must be 'Bearer <key>'")
+            req.context.api_key = header[7:].strip()
+            return
+        key = req.get_header("X-API-Key")
+        if key is None:
+            raise Problem(problems.MISSING_API_KEY)
+        req.context.api_key = key
+
+
+class TenantContext:
+    """Step 2: what the key opens. `region` is this region's name, '' to serve every tenant; `now` the Unix time."""
+
+    def __init__(self, cache: KeyCache[KeyContext], *, region: str, now: Callable[[], float]) -> None:
+        self._cache = cache
+        self._region = region
+        self._now = now
+
+    async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
+        """Put the KeyContext into ``req.context.key``; raise Problem 401, 403 or 421 where it does not open this."""
+        if getattr(resource, "scopes", None) is None:
+            return
+        text = req.context.api_key
+        known, context = self._cache.get(text)
+        if not known:
+            try:
+                parse_key(text)  # a wrong checksum asks nobody
+            except InvalidApiKey as error:
+                raise Problem(problems.INVALID_API_KEY, str(error)) from error
+            context = await self._cache.fetch(text)
+        if context is None:
+            raise Problem(problems.INVALID_API_KEY)
+        if context.expires_at is not None and self._now() >= context.expires_at:
+            raise Problem(problems.INVALID_API_KEY, "the key has expired")
+        check_open(context, region=self._region)
+        needed: Scope | None = resource.scopes.get(req.method)
+        if needed is not None and context.level < needed.level:
+            raise Problem(
+                problems.INSUFFICIENT_SCOPE, f"this takes scope {needed.value}, the key has {context.scope.value}"
+            )
+        req.context.key = context
+
+
+def check_open(context: KeyContext, *, region: str) -> None:
+    """Raise Problem where the tenant is suspended (403) or at home elsewhere (421)."""
+    if context.suspended:
+        raise Problem(problems.TENANT_SUSPENDED)
+    if context.home_region and region and context.home_region != region:
+        raise Problem(problems.WRONG_REGION, f"the tenant's region is {context.home_region}")
+
+
+class RateLimit:
+    """Step 4: one token per request, before its body is read."""
+
+    def __init__(self, limiter: Limiter, meter: UsageMeter) -> None:
+        self._limiter = limiter
+        self._meter = meter
+
+    async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
+        """Take a token of the request's tenant; raise Problem 429 where there is none."""
+        context = getattr(req.context, "key", None)
+        if context is not None:
+            await self.admit(context, resp)
+
+    async def admit(self, context: KeyContext, resp: Response) -> None:
+        """Take one token and say so in the headers, or raise Problem 429."""
+        decision = self._limiter.take_held(context.bucket, rate=context.rate)
+        if decision is None:
+            decision = await self._limiter.take(context.bucket, rate=context.rate)
+        self._answer(context, resp, decision)
+        self._meter.request(context.project_id)
+
+    async def admit_more(self, context: KeyContext, resp: Response, *, count: int) -> None:
+        """Take `count` further tokens, all or none, for the other updates of a batch."""
+        if count + 1 > context.rate:
+            raise Problem(
+                problems.BATCH_EXCEEDS_RATE,
+                f"{count + 1} updates, but the plan allows {context.rate} a second: split the batch",
+            )
+        self._answer(context, resp, await self._limiter.take_many(context.bucket, count, rate=context.rate))
+
+    def _answer(self, context: KeyContext, resp: Response, decision: Decision) -> None:
+        resp.set_header("RateLimit-Policy", context.policy)
+        resp.set_header("RateLimit", f'"plan";r={decision.remaining};t=1')
+        if not decision.allowed:
+            self._meter.limited(context.project_id)
+            raise Problem(
+                problems.RATE_LIMITED,
+                f"the tenant's plan allows {decision.limit} requests per second",
+                retry_after=decision.retry_after,
+            )

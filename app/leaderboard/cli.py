@@ -1,0 +1,334 @@
+"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke``.
+
+Exit codes: 0 done, 1 refused or failed (the message on standard error says why and what to do), 2 wrong arguments or
+configuration.
+"""
+
+import argparse
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from redis.asyncio import Redis
+
+from leaderboard import config as configuration
+from leaderboard.config import Config, ConfigError
+from leaderboard.control import rebuild
+from leaderboard.control.errors import ControlError
+from leaderboard.control.keys import KeyDelivery
+from leaderboard.control.rebuild import BoardReport, Member, Verdict
+from leaderboard.control.reconcile import Control, Outcome
+from leaderboard.domain import documents
+from leaderboard.domain.documents import Document, LeaderboardDocument, TenantDocument
+from leaderboard.domain.errors import DomainError
+from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, open_pool
+from leaderboard.store.redis.errors import RedisFailure
+
+DEFAULT_DATA = Path(".leaderboard")
+_POOL_SIZE = 2
+_REQUIRED = ("LEADERBOARD_REDIS_URL", "LEADERBOARD_DATABASE_URL", "LEADERBOARD_PEPPER")
+
+# libyaml's loader where PyYAML was built with it: ten times faster, the same answers.
+_YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Refused(Exception):
+    """The command cannot go on; the message is for the terminal."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command that `argv` (the process's own arguments) names, and exit with its code."""
+    sys.exit(_main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    args = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return command(args)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Refused, ControlError, DomainError, DatabaseUnavailable, RedisFailure) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="leaderboard", description="Leaderboards as a service.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("serve", _serve, "Serve the REST API until SIGTERM.")
+    command("work", _work, "Move events from the outbox to the ledger until SIGTERM.")
+    migrate = command("migrate", _migrate, "Bring the database up to date.")
+    migrate.add_argument("--break-lock", action="store_true", help="first remove the lock a crashed migration left")
+    up = command("up", _up, "Run everything on this machine: Postgres, Redis, API and worker, until Ctrl-C.")
+    up.add_argument("--data", type=Path, default=DEFAULT_DATA, help="the data folder (default: %(default)s)")
+    up.add_argument(
+        "--port", type=int, default=8080, help="the API's port on 127.0.0.1; 0 takes a free one (%(default)s)"
+    )
+
+    apply = command("apply", _apply, "Make tenants and leaderboards as YAML documents describe them.")
+    apply.add_argument(
+        "-f", "--file", action="append", required=True, metavar="FILE", help="YAML, also several documents; - is stdin"
+    )
+    verify = command("verify", _verify, "Compare the boards in Redis with the ledger.")
+    verify.add_argument("--board", metavar="SLUG/PROJECT/KEY", help="only this board")
+    verify.add_argument("--wait", type=float, default=30.0, metavar="S", help="seconds to wait for the worker (30)")
+    rebuilding = command("rebuild", _rebuild, "Write boards anew from the ledger.")
+    which = rebuilding.add_mutually_exclusive_group(required=True)
+    which.add_argument("--board", metavar="SLUG/PROJECT/KEY", help="this board")
+    which.add_argument("--all-missing", action="store_true", help="every board that Redis has lost")
+    rebuilding.add_argument("--wait", type=float, default=30.0, metavar="S", help="seconds to wait for the worker (30)")
+    revoke = command("revoke", _revoke, "Revoke an API key at once.")
+    revoke.add_argument("key_id", metavar="KEY_ID", help="the 16 characters between the second and third _ of the key")
+    for sub in (apply, verify, rebuilding, revoke):
+        sub.add_argument(
+            "--data",
+            type=Path,
+            default=DEFAULT_DATA,
+            help="the data folder of `leaderboard up`, used where LEADERBOARD_* is not set (default: %(default)s)",
+        )
+    return parser
+
+
+# -- processes
+
+
+def _serve(_: argparse.Namespace) -> int:
+    from leaderboard.api import server
+
+    server.run(configuration.load())
+    return 0
+
+
+def _up(args: argparse.Namespace) -> int:
+    from leaderboard.local import up
+
+    return up.run(args)
+
+
+def _work(_: argparse.Namespace) -> int:
+    from leaderboard.telemetry import logs
+    from leaderboard.worker.run import run
+
+    config = configuration.load()
+    logs.set_up(config.log_level)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run(config, stop)
+
+    asyncio.run(work())
+    return 0
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    from leaderboard.store.postgres import migrate  # yoyo takes 0.1 s to import; nothing else needs it
+
+    url = configuration.load().database_url
+    try:
+        if args.break_lock:
+            print("removed the lock" if migrate.break_lock(url) else "there was no lock")
+        applied = migrate.apply(url)
+    except (migrate.MigrationLocked, ValueError) as error:
+        raise Refused(str(error)) from error
+    print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+    return 0
+
+
+# -- commands on a running platform
+
+
+def _load(data: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration of the environment or, where that has none, of `leaderboard up` on the folder `data`."""
+    if not any(environ.get(name) for name in _REQUIRED):
+        try:
+            text = (data / "env").read_text()
+        except OSError as error:
+            raise ConfigError(
+                f"LEADERBOARD_REDIS_URL, LEADERBOARD_DATABASE_URL and LEADERBOARD_PEPPER are not set, and {data / 'env'} "
+                f"cannot be read ({error.strerror}): start `leaderboard up`, or name its folder with --data"
+            ) from error
+        kept = dict(part.partition("=")[::2] for part in shlex.split(text, comments=True))
+        environ = {**kept, **environ}
+    return configuration.load(environ)
+
+
+@asynccontextmanager
+async def _stores(config: Config) -> AsyncIterator[tuple[Pool, Redis]]:
+    pool = await open_pool(config.database_url, size=_POOL_SIZE, timeout=config.database_timeout)
+    redis = Redis.from_url(
+        config.redis_url, socket_timeout=config.redis_timeout, socket_connect_timeout=config.redis_timeout
+    )
+    try:
+        yield pool, redis
+    finally:
+        await redis.aclose()
+        await pool.close()
+
+
+def _on_stores(config: Config, work: Callable[[Pool, Redis], Awaitable[int]]) -> int:
+    async def run() -> int:
+        async with _stores(config) as (pool, redis):
+            return await work(pool, redis)
+
+    return asyncio.run(run())
+
+
+class _Terminal:
+    """The sink of `apply`: prints each new key, once. What was printed before a crash is not there any more."""
+
+    async def deliver(self, delivery: KeyDelivery) -> None:
+        print(f"  API key of {delivery.tenant}/{delivery.project} (keep it now, it will not be shown again):")
+        print(f"    {delivery.key.text}")
+        if delivery.previous_id is not None and delivery.previous_expires_at is not None:
+            print(
+                f"  its predecessor {delivery.previous_id} ends at {delivery.previous_expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        sys.stdout.flush()
+
+    async def holds(self, project: str, key_id: str, hmac: bytes) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
+
+def read_documents(files: Sequence[str]) -> list[Document]:
+    """Return what the YAML `files` describe, Tenants before Leaderboards. Raises Refused naming file and document."""
+    found: list[Document] = []
+    for name in files:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{name}: cannot be read: {error}") from error
+        number = 0
+        try:
+            for number, document in enumerate(yaml.load_all(text, Loader=_YamlLoader), 1):  # noqa: S506 - a safe loader
+                if document is None:
+                    continue
+                if not isinstance(document, dict):
+                    raise Refused(f"{name}: document {number}: must be a mapping with apiVersion, kind, metadata, spec")
+                found.append(documents.parse(document))
+        except yaml.YAMLError as error:
+            raise Refused(f"{name}: document {number + 1}: not YAML: {error}") from error
+        except DomainError as error:
+            raise Refused(f"{name}: document {number}: {error}") from error
+    if not found:
+        raise Refused(f"no documents in {', '.join(files)}")
+    return sorted(found, key=lambda document: isinstance(document, LeaderboardDocument))
+
+
+def _apply(args: argparse.Namespace) -> int:
+    found = read_documents(args.file)
+    config = _load(args.data)
+    slugs = {document.name: document.spec.slug for document in found if isinstance(document, TenantDocument)}
+
+    async def apply(pool: Pool, redis: Redis) -> int:
+        control = Control(pool, redis, pepper=config.pepper.encode(), key_env=config.key_env, region=config.region)
+        sink = _Terminal()
+        for document in found:
+            kind = "Tenant" if isinstance(document, TenantDocument) else "Leaderboard"
+            print(f"{kind}/{document.name}")
+            slug = None
+            if isinstance(document, LeaderboardDocument):
+                slug = slugs.get(document.spec.tenant_ref.name)
+            try:
+                outcome = await control.reconcile(document, sink=sink, tenant_slug=slug)
+            except (ControlError, DomainError) as error:
+                raise Refused(f"{kind}/{document.name}: {error}") from error
+            _print_outcome(outcome)
+        return 0
+
+    return _on_stores(config, apply)
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    what = f"tenant {outcome.tenant_id}" if outcome.namespace is None else f"in Redis as {outcome.namespace}"
+    if outcome.created:
+        print(f"  created, {what}")
+    elif not outcome.changes:
+        print(f"  unchanged, {what}")
+    for line in outcome.changes:
+        print(f"  {line}")
+    for note in outcome.notes:
+        print(f"  note: {note}")
+
+
+def _path(text: str) -> str:
+    return text.replace(":", "/")  # a slash and a colon are in no name
+
+
+def _verify(args: argparse.Namespace) -> int:
+    async def verify(pool: Pool, redis: Redis) -> int:
+        only = None if args.board is None else [await rebuild.find(pool, _path(args.board))]
+        report = await rebuild.verify(pool, redis, only=only, wait_seconds=args.wait)
+        for board in report.boards:
+            _print_board(board)
+        print(f"{len(report.boards)} boards, {report.differences} differences")
+        return 0 if report.same else 1
+
+    return _on_stores(_load(args.data), verify)
+
+
+def _print_board(board: BoardReport) -> None:
+    if board.verdict is Verdict.SAME:
+        print(f"{board.path}: {board.entries} entries, as in the ledger")
+        return
+    print(f"{board.path}: {board.verdict}{': ' if board.detail else ''}{board.detail}")
+    for example in board.examples:
+        print(f"  {example.member}: Redis {_member(example.redis)}, ledger {_member(example.ledger)}")
+    if board.differences > len(board.examples):
+        print(f"  {board.differences - len(board.examples)} more")
+
+
+def _member(value: Member | None) -> str:
+    if value is None:
+        return "has none"
+    score, order = value
+    return f"{score!r} {order}".strip()
+
+
+def _rebuild(args: argparse.Namespace) -> int:
+    async def work(pool: Pool, redis: Redis) -> int:
+        if args.all_missing:
+            places = await rebuild.missing(pool, redis)
+        else:
+            places = [await rebuild.find(pool, _path(args.board))]
+        for place in places:
+            entries = await rebuild.rebuild(pool, redis, place, drain_seconds=args.wait)
+            print(f"{place.path}: rebuilt with {entries} entries")
+        if not places:
+            print("no board is missing")
+        return 0
+
+    return _on_stores(_load(args.data), work)
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    config = _load(args.data)
+
+    async def revoke(pool: Pool, redis: Redis) -> int:
+        await Control(pool, redis, pepper=config.pepper.encode()).revoke(args.key_id)
+        print(f"{args.key_id} is revoked")
+        return 0
+
+    return _on_stores(config, revoke)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Control's refusals, one tree::
+
+    ControlError
+    ├── NotFound
+    │   ├── TenantNotFound
+    │   ├── ProjectNotFound
+    │   ├── BoardNotFound
+    │   └── KeyNotFound
+    ├── AlreadyExists        a board of that key is there
+    ├── ManagedElsewhere     it belongs to another owner; nothing was changed
+    ├── DeletionPrevented    the tenant says preventDeletion
+    └── NotDrained           the outbox still holds events of the board; start the worker
+
+Beside them control lets through the domain's ImmutableField, QuotaExceeded and InvalidDocument, and the stores'
+DatabaseUnavailable and RedisUnavailable: then try again, every step may be repeated. Every message says what to do.
+"""
+
+
+class ControlError(Exception):
+    """A change that control refuses or cannot finish; the message is for whoever asked."""
+
+
+class NotFound(ControlError):
+    """What the change is about does not exist."""
+
+
+class TenantNotFound(NotFound):
+    """There is no such tenant, or it was deleted."""
+
+
+class ProjectNotFound(NotFound):
+    """The tenant has no such project."""
+
+
+class BoardNotFound(NotFound):
+    """The project has no such board."""
+
+
+class KeyNotFound(NotFound):
+    """There is no such API key."""
+
+
+class AlreadyExists(ControlError):
+    """There is a board of that key already."""
+
+
+class ManagedElsewhere(ControlError):
+    """The tenant or board is managed by another owner; change it there."""
+
+
+class DeletionPrevented(ControlError):
+    """The tenant is protected by preventDeletion."""
+
+
+class NotDrained(ControlError):
+    """The outbox still holds events of the board, so its ledger is behind."""

@@ -1,0 +1,162 @@
+"""A board's namespace in Redis, made to agree with its row and its ledger.
+
+Every function here is called with the board's lock held (see `lock`) on the connection it came with, so that no two
+processes work on one namespace; each step may be repeated after a crash.
+"""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from leaderboard.control.errors import NotDrained
+from leaderboard.domain.boards import Board
+from leaderboard.domain.names import LeaderboardId
+from leaderboard.store.postgres import boards, ledger
+from leaderboard.store.postgres.pool import Connection, Database, locked
+from leaderboard.store.redis import keys
+from leaderboard.store.redis.boards import BoardAdmin, BoardState, meta_of
+from leaderboard.store.redis.errors import RedisUnavailable
+
+DRAIN_SECONDS = 30.0
+"""How long to wait for the worker to move a board's events to the ledger before saying that none is running."""
+_POLL_SECONDS = 0.05
+_BOARD_LOCK = 2
+
+
+def lock(database: Database, board_id: LeaderboardId) -> AbstractAsyncContextManager[Connection]:
+    """Keep every other process from working on the board's row and namespace; lends the connection to use."""
+    return locked(database, kind=_BOARD_LOCK, id=board_id)
+
+
+class EventIds:
+    """The identities of the events control makes: 16 hexadecimal digits of its own, and a counter."""
+
+    def __init__(self, nonce: bytes) -> None:
+        self.nonce = nonce.hex()
+        self._numbers = count()
+
+    def next(self) -> int:
+        """Return a number never given before under this nonce."""
+        return next(self._numbers)
+
+
+def wanted_state(board: Board) -> BoardState:
+    """Return what the scripts may do with the board when all is well."""
+    return BoardState.SUSPENDED if board.spec.suspended else BoardState.ACTIVE
+
+
+async def ensure(
+    conn: Connection,
+    redis: Redis,
+    board: Board,
+    *,
+    board_key: str,
+    new: bool,
+    ids: EventIds,
+    now: datetime,
+    drain_seconds: float = DRAIN_SECONDS,
+) -> tuple[str, ...]:
+    """Make Redis agree with the board's row, and return what had to be done, for people to read.
+
+    `new` says the row was just made, so that there can be no history. Raises NotDrained, RedisUnavailable,
+    DatabaseUnavailable.
+    """
+    admin = BoardAdmin(redis)
+    # The ledger before the meta: what the ledger has was in Redis first, so it can be ahead only of a Redis that lost.
+    position = await ledger.max_position(conn, board.id)
+    meta = await admin.read_meta(board_key)
+    if meta is not None and meta.id != board.id:
+        await admin.delete(board_key, event_id_nonce=ids.nonce, event_counter=ids.next())
+        meta = None
+    if meta is None and new:
+        # Entries without a meta are nobody's; a board starts empty.
+        await admin.restore(board_key, [], board.spec.tie_policy)
+        await admin.write_meta(board_key, board, state=wanted_state(board), seq=0)
+        return ()
+    reason = None
+    if meta is None:
+        reason = "Redis had lost it"
+    elif meta.state is BoardState.REBUILDING:
+        reason = "a rebuild had not finished"
+    elif meta.incarnation != board.incarnation or meta.seq < position.seq:
+        reason = "Redis had an older state than the ledger"
+    if reason is not None:
+        board, members = await restore(conn, redis, board, board_key=board_key, now=now, drain_seconds=drain_seconds)
+        return (f"restored {members} entries from the ledger: {reason}", *await _fit(admin, board, board_key, ids))
+    assert meta is not None
+    done: tuple[str, ...] = ()
+    if meta != meta_of(board, state=wanted_state(board), seq=meta.seq):
+        await admin.write_meta(board_key, board, state=wanted_state(board), seq=None)
+        done = ("wrote the rules to Redis",)
+    return (*done, *await _fit(admin, board, board_key, ids))
+
+
+async def _fit(admin: BoardAdmin, board: Board, board_key: str, ids: EventIds) -> tuple[str, ...]:
+    if not board.spec.max_entries:
+        return ()
+    trimmed = 0
+    while dropped := await admin.trim(board_key, nonce=ids.nonce, counter=ids.next()):
+        trimmed += dropped
+    return (f"trimmed {trimmed} entries past max_entries",) if trimmed else ()
+
+
+async def restore(
+    conn: Connection, redis: Redis, board: Board, *, board_key: str, now: datetime, drain_seconds: float
+) -> tuple[Board, int]:
+    """Write the board's entries and meta anew from the ledger; return the board as it is then, and how many entries.
+
+    Nobody can read or write the board meanwhile. Its events that are still in the outbox are waited for, so that none
+    is left out. Holds the entries in memory, about 250 bytes each. Raises NotDrained, RedisUnavailable,
+    DatabaseUnavailable.
+    """
+    admin = BoardAdmin(redis)
+    if await admin.read_meta(board_key) is not None:
+        await admin.set_state(board_key, BoardState.REBUILDING)
+    await _drained(redis, seconds=drain_seconds)
+    position = await ledger.max_position(conn, board.id)
+    entries = [(row.member, row.score, row.order_prefix) async for row in ledger.latest(conn, board.id)]
+    await admin.restore(board_key, entries, board.spec.tie_policy)
+    if position.seq:
+        # What follows has to be newer than all there was, also than what Redis lost before the ledger had it.
+        incarnation = max(board.incarnation, position.incarnation) + 1
+        await boards.set_incarnation(conn, board.id, incarnation, now=now)
+        board = msgspec.structs.replace(board, incarnation=incarnation)
+    await admin.write_meta(board_key, board, state=wanted_state(board), seq=position.seq)
+    return board, len(entries)
+
+
+async def _drained(redis: Redis, *, seconds: float) -> None:
+    """Wait until everything that is in the outbox now has left it.
+
+    The board accepts no writes by now, so none of its events can come later. Entries leave only when they are in the
+    ledger (or set aside as undecodable).
+    """
+    try:
+        newest = await redis.xrevrange(keys.OUTBOX, count=1)
+        if not newest:
+            return
+        last = _stream_id(newest[0][0])
+        deadline = asyncio.get_running_loop().time() + seconds
+        while oldest := await redis.xrange(keys.OUTBOX, count=1):
+            if _stream_id(oldest[0][0]) > last:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                waiting = await redis.xlen(keys.OUTBOX)
+                raise NotDrained(
+                    f"the outbox still holds {waiting} events after {seconds:g} s, and some may be of this board. "
+                    "Start the worker (`leaderboard work`), then do this again"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+    except RedisError as error:
+        raise RedisUnavailable(f"the outbox cannot be read: {error}") from error
+
+
+def _stream_id(entry_id: Any) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)

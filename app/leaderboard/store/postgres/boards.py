@@ -1,0 +1,255 @@
+"""Boards as rows: what control decided and the API lists."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.documents import DeletionPolicy
+from leaderboard.domain.names import BoardKey, LeaderboardId, ProjectId, TenantId
+from leaderboard.store.postgres.pool import Database, connection
+
+
+class BoardRow(Board, frozen=True, kw_only=True):
+    """A board with its dates, as lists show it."""
+
+    created_at: datetime
+    updated_at: datetime
+
+
+class PlacedBoard(msgspec.Struct, frozen=True, kw_only=True):
+    """A board with where it is: enough to name its Redis keys and to say which one it is."""
+
+    tenant_id: TenantId
+    tenant: str
+    project_id: ProjectId
+    project: str
+    board: Board
+    deleting: bool = False
+
+    @property
+    def path(self) -> str:
+        """``slug/project/key``, as the command line takes it."""
+        return f"{self.tenant}/{self.project}/{self.board.spec.key}"
+
+
+_COLUMNS = (
+    "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended,"
+    " b.incarnation, b.managed_by"
+)
+
+
+def _fields(row: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "id": LeaderboardId(row[0]),
+        "spec": BoardSpec(
+            key=BoardKey(row[1]),
+            sort_order=SortOrder(row[2]),
+            score_update=ScoreUpdate(row[3]),
+            tie_policy=TiePolicy(row[4]),
+            max_entries=row[5],
+            public_read=row[6],
+            suspended=row[7],
+        ),
+        "incarnation": row[8],
+        "managed_by": row[9],
+    }
+
+
+async def get(database: Database, project_id: ProjectId, key: str) -> Board | None:
+    """Return the board `key` of the project, None where there is none or it is being deleted.
+
+    Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                f"SELECT {_COLUMNS} FROM leaderboards b"  # noqa: S608 - a constant of this module
+                " WHERE b.project_id = %s AND b.key = %s AND b.state = 'active'",
+                (project_id, key),
+            )
+        ).fetchone()
+    return None if row is None else Board(**_fields(row))
+
+
+async def get_row(database: Database, project_id: ProjectId, key: str) -> BoardRow | None:
+    """As `get`, with the dates."""
+    found = await list_page(database, project_id, only=key, after=None, limit=1)
+    return found[0] if found else None
+
+
+async def list_page(
+    database: Database, project_id: ProjectId, *, after: str | None, limit: int, only: str | None = None
+) -> list[BoardRow]:
+    """Return up to `limit` boards of the project in the order of their keys' bytes, those past `after`.
+
+    Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            f"SELECT {_COLUMNS}, b.created_at, b.updated_at FROM leaderboards b"  # noqa: S608 - as above
+            " WHERE b.project_id = %s AND b.state = 'active' AND (%s::text IS NULL OR b.key > %s)"
+            " AND (%s::text IS NULL OR b.key = %s) ORDER BY b.key LIMIT %s",
+            (project_id, after, after, only, only, limit),
+        )
+        return [BoardRow(**_fields(row), created_at=row[10], updated_at=row[11]) async for row in rows]
+
+
+class BoardState(StrEnum):
+    """Where a board's row is in its life."""
+
+    ACTIVE = "active"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+async def find(database: Database, project_id: ProjectId, key: str) -> tuple[Board, BoardState] | None:
+    """Return the board that holds the key, also one that is being deleted."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                f"SELECT {_COLUMNS}, b.state FROM leaderboards b"  # noqa: S608 - as above
+                " WHERE b.project_id = %s AND b.key = %s AND b.state <> 'deleted'",
+                (project_id, key),
+            )
+        ).fetchone()
+    return None if row is None else (Board(**_fields(row)), BoardState(row[10]))
+
+
+async def by_id(database: Database, board_id: LeaderboardId) -> tuple[Board, BoardState] | None:
+    """Return the board with its state, whatever that is."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                f"SELECT {_COLUMNS}, b.state FROM leaderboards b WHERE b.id = %s",  # noqa: S608 - as above
+                (board_id,),
+            )
+        ).fetchone()
+    return None if row is None else (Board(**_fields(row)), BoardState(row[10]))
+
+
+async def count_of_tenant(database: Database, tenant_id: TenantId) -> int:
+    """Return how many boards the tenant has over all its projects, those being deleted included."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT count(*) FROM leaderboards b JOIN projects p ON p.id = b.project_id"
+                " WHERE p.tenant_id = %s AND b.state <> 'deleted'",
+                (tenant_id,),
+            )
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def insert(
+    database: Database,
+    project_id: ProjectId,
+    spec: BoardSpec,
+    *,
+    managed_by: str | None,
+    deletion_policy: DeletionPolicy,
+    spec_hash: str,
+    now: datetime,
+) -> LeaderboardId:
+    """Write a new board and return its id. The caller holds the tenant's row."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries,"
+                " public_read, suspended, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                (
+                    project_id,
+                    spec.key,
+                    spec.sort_order.value,
+                    spec.score_update.value,
+                    spec.tie_policy.value,
+                    spec.max_entries,
+                    spec.public_read,
+                    spec.suspended,
+                    managed_by,
+                    deletion_policy.value,
+                    spec_hash,
+                    now,
+                    now,
+                ),
+            )
+        ).fetchone()
+    assert row is not None
+    return LeaderboardId(row[0])
+
+
+async def update(
+    database: Database,
+    board_id: LeaderboardId,
+    spec: BoardSpec,
+    *,
+    deletion_policy: DeletionPolicy | None,
+    spec_hash: str,
+    now: datetime,
+) -> None:
+    """Write what may change of a board; `deletion_policy` None keeps it."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE leaderboards SET max_entries = %s, public_read = %s, suspended = %s,"
+            " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
+            (
+                spec.max_entries,
+                spec.public_read,
+                spec.suspended,
+                None if deletion_policy is None else deletion_policy.value,
+                spec_hash,
+                now,
+                board_id,
+            ),
+        )
+
+
+async def mark(database: Database, board_id: LeaderboardId, state: BoardState, *, now: datetime) -> None:
+    """Move a board on in its life."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE leaderboards SET state = %s, updated_at = %s, deleted_at = CASE WHEN %s THEN %s END WHERE id = %s",
+            (state.value, now, state is BoardState.DELETED, now, board_id),
+        )
+
+
+async def release(database: Database, board_id: LeaderboardId, *, now: datetime) -> None:
+    """Let nobody own the board any more; its data stays."""
+    async with connection(database) as conn:
+        await conn.execute("UPDATE leaderboards SET managed_by = NULL, updated_at = %s WHERE id = %s", (now, board_id))
+
+
+async def set_incarnation(database: Database, board_id: LeaderboardId, incarnation: int, *, now: datetime) -> None:
+    """Write the board's incarnation."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE leaderboards SET incarnation = %s, updated_at = %s WHERE id = %s", (incarnation, now, board_id)
+        )
+
+
+async def placed(database: Database, *, tenant_id: TenantId | None = None) -> list[PlacedBoard]:
+    """Return the boards that are not deleted (those being deleted included) of one tenant, or of all that are not."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            f"SELECT {_COLUMNS}, t.id, t.slug, p.id, p.name, b.state = 'deleting'"  # noqa: S608 - as above
+            " FROM leaderboards b JOIN projects p ON p.id = b.project_id JOIN tenants t ON t.id = p.tenant_id"
+            " WHERE b.state <> 'deleted' AND t.deleted_at IS NULL AND (%s::bigint IS NULL OR t.id = %s)"
+            " ORDER BY t.id, p.name, b.key",
+            (tenant_id, tenant_id),
+        )
+        return [
+            PlacedBoard(
+                board=Board(**_fields(row)),
+                tenant_id=TenantId(row[10]),
+                tenant=row[11],
+                project_id=ProjectId(row[12]),
+                project=row[13],
+                deleting=row[14],
+            )
+            async for row in rows
+        ]

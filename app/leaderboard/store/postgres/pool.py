@@ -1,0 +1,106 @@
+"""The connection pool, and the one place where a failing Postgres becomes DatabaseUnavailable.
+
+Connections are in autocommit mode: a single read costs one round trip instead of three. What needs a transaction
+opens one with `transaction`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+Database = Pool | Connection
+"""What repositories take: a pool, or a connection (then the caller's transaction, if one is open, is used)."""
+
+RECONNECT_SECONDS = 2.0
+"""How long one background attempt to reconnect goes on. psycopg_pool doubles its pause without a cap (1, 2 ... 128 s),
+so a long attempt would notice a restarted Postgres only minutes later; a short one gives up, and the next caller starts
+afresh, at once."""
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres cannot be asked now: away, restarting, read-only, or no connection was free in time. Try again."""
+
+
+async def open_pool(dsn: str, *, size: int, timeout: float) -> Pool:
+    """Return an open pool of at most `size` connections to `dsn`; close it with ``await pool.close()``.
+
+    Returns also when Postgres is away: connections are made in the background. `timeout` is the seconds a caller waits
+    for a connection before DatabaseUnavailable. Broken connections are found when they are handed out (one empty round
+    trip, about 60 us, on a path that is never hot) and replaced, so a restart of Postgres needs none of this process.
+    """
+    pool: Pool = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=timeout,
+        reconnect_timeout=RECONNECT_SECONDS,
+        check=AsyncConnectionPool.check_connection,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": max(2, int(timeout)),
+            # A peer that vanished without a FIN is given up after 10 s instead of the kernel's 15 minutes.
+            "tcp_user_timeout": 10_000,
+            "application_name": "leaderboard",
+        },
+    )
+    await pool.open(wait=False)
+    return pool
+
+
+@asynccontextmanager
+async def connection(database: Database) -> AsyncIterator[Connection]:
+    """Lend a connection of `database`, turning what says "not now" inside the block into DatabaseUnavailable.
+
+    Not caught: wrong SQL, violated constraints, bad data. Those are ours to fix, not the server's state.
+    """
+    try:
+        if isinstance(database, AsyncConnection):
+            yield database
+        else:
+            async with database.connection() as conn:
+                yield conn
+    except errors.UndefinedTable as error:
+        raise DatabaseUnavailable("the database has no such table yet: run `leaderboard migrate`") from error
+    except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
+        # PoolTimeout and PoolClosed are OperationalErrors; ReadOnlySqlTransaction is what a fail-over leaves behind.
+        raise DatabaseUnavailable(f"PostgreSQL is unavailable: {str(error).strip() or type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def transaction(database: Database) -> AsyncIterator[Connection]:
+    """Lend a connection inside a transaction (a savepoint, if one is open already): commits at the end."""
+    async with connection(database) as conn, conn.transaction():
+        yield conn
+
+
+LOCK_TIMEOUT = "10s"
+"""How long to wait for somebody else's work on the same tenant or board before saying DatabaseUnavailable."""
+
+
+@asynccontextmanager
+async def locked(database: Database, *, kind: int, id: int) -> AsyncIterator[Connection]:
+    """Lend a connection that alone works on the thing `id` of that `kind` (a number below 2^15), in autocommit.
+
+    A session's advisory lock: it outlives the transactions inside, so that each step of a longer job commits by itself,
+    and ends with the connection, so that a crash leaves nothing locked.
+    """
+    key = kind << 48 | id
+    async with connection(database) as conn:
+        try:
+            async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+                await conn.execute("SELECT pg_advisory_lock(%s)", (key,))
+            yield conn
+        finally:
+            try:
+                # Also when the wait was cancelled: the lock may have come just then. Unlocking twice only warns.
+                await conn.execute("SELECT pg_advisory_unlock(%s)", (key,))
+            except psycopg.Error:
+                await conn.close()

@@ -1,0 +1,30 @@
+"""What can go wrong with Redis, one tree::
+
+    RedisFailure
+    ├── RedisUnavailable     nothing was done; the call may be made again as it is
+    │   └── RedisOverloaded  too many calls are under way in this process
+    ├── InDoubt              the call was sent and no answer came: it may or may not have been done
+    └── UnexpectedReply      Redis refused a script or answered what we do not understand: a bug, or a foreign key
+
+The API answers 503 to the first two, each with its own problem type, and never takes one for the other.
+"""
+
+
+class RedisFailure(Exception):
+    """Redis did not do what was asked."""
+
+
+class RedisUnavailable(RedisFailure):
+    """Redis cannot be reached, or refused before doing anything (loading, read-only, out of memory)."""
+
+
+class RedisOverloaded(RedisUnavailable):
+    """The bound on calls in flight is reached."""
+
+
+class InDoubt(RedisFailure):
+    """The connection failed after the call was sent: whether it took effect is not known."""
+
+
+class UnexpectedReply(RedisFailure):
+    """An error reply that no state of a healthy installation explains."""

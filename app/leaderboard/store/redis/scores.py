@@ -1,0 +1,275 @@
+"""Scores: what one request does to one board, each in one round trip on the multiplexed connection.
+
+A write is one EVALSHA; several updates of one board go in one script call, in chunks small enough (64 updates, about
+1 ms of Redis's time) that other requests are not held up. A read is one EVALSHA as well, shared with identical reads
+that have not left yet.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from leaderboard.store.redis import keys, scripts
+from leaderboard.store.redis.boards import ORDER_CHARS
+from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
+from leaderboard.store.redis.multiplexer import Multiplexer, NoScript
+from leaderboard.store.redis.scripts import Script
+
+CHUNK = 64
+"""Updates a script call: longer chunks would keep Redis from everybody else for more than about a millisecond."""
+
+
+class Refusal(Enum):
+    """Why a script did nothing; the values are the words it answers."""
+
+    BOARD_UNAVAILABLE = "board-unavailable"
+    """No meta (never made, deleted, or lost with Redis's memory) or being rebuilt: ask Postgres which."""
+    BOARD_SUSPENDED = "board-suspended"
+    BOARD_NOT_PUBLIC = "board-not-public"
+    OUTBOX_FULL = "outbox-full"
+    SCORE_OUT_OF_RANGE = "score-out-of-range"
+    WRONG_FIELD_SUM = "wrong-field s"
+    WRONG_FIELD_BEST = "wrong-field b"
+    WRONG_FIELD_LATEST = "wrong-field l"
+    IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
+
+
+_REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The answer to one update. Ranks start at 1; None where the member had or has none."""
+
+    score: float
+    rank: int | None
+    previous_score: float | None
+    previous_rank: int | None
+    replayed: bool
+    """Whether this is the first answer to the same Idempotency-Key, given again."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a board."""
+
+    rank: int
+    user: str
+    score: float
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A stretch of a board, best first. `start` counts from 0; a cursor goes on from the raw `last_member`."""
+
+    total: int
+    start: int
+    entries: list[Entry]
+    last_member: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Score and rank of one user among `total`."""
+
+    score: float
+    rank: int
+
+
+class EventIds:
+    """Makes the identities of events: a random boot nonce and a counter, so that no two processes ever agree."""
+
+    def __init__(self, nonce: bytes) -> None:
+        if len(nonce) != 8:
+            raise ValueError("the boot nonce is 8 random bytes")
+        self.nonce = nonce.hex()
+        self._next = 0
+
+    def take(self, count: int) -> int:
+        """Reserve `count` numbers and return the first."""
+        first = self._next
+        self._next += count
+        return first
+
+
+class Scores:
+    """The hot path's store. `outbox_max` in events, `idempotency_ttl` in seconds.
+
+    Every method raises RedisUnavailable (nothing done), InDoubt (not known) or UnexpectedReply.
+    """
+
+    def __init__(self, redis: Multiplexer, *, ids: EventIds, outbox_max: int, idempotency_ttl: int) -> None:
+        self._redis = redis
+        self._ids = ids
+        self._outbox_max = str(outbox_max)
+        self._ttl = str(idempotency_ttl)
+
+    async def update(
+        self, board: str, *, user: str, value: str, idempotency: tuple[str, str] | None = None
+    ) -> Applied | Refusal:
+        """Apply one update. `value` is ``i<increment>`` or ``s<score>``; `idempotency` the key and the body's
+        fingerprint (no spaces in either)."""
+        counter = self._ids.take(1)
+        head = (
+            "EVALSHA",
+            scripts.UPDATE.sha,
+            "4" if idempotency is None else "5",
+            board,
+            f"meta:{{{board}}}",
+            f"order:{{{board}}}",
+            keys.OUTBOX,
+        )
+        tail = (self._outbox_max, self._ttl, self._ids.nonce, str(counter), user, value)
+        args: tuple[str, ...] = (*head, *tail)
+        if idempotency is not None:
+            args = (*head, keys.idempotency(board, idempotency[0]), *tail, idempotency[1])
+        try:
+            reply = await self._redis.call(*args)
+        except NoScript:
+            await self._redis.call("SCRIPT", "LOAD", scripts.UPDATE.text)
+            reply = await self._redis.call(*args)
+        if isinstance(reply, bytes):
+            return _refusal(reply)
+        return _outcome(reply[0])
+
+    async def update_many(
+        self, board: str, updates: Sequence[tuple[str, str, tuple[str, str] | None]]
+    ) -> "list[Applied | Refusal | RedisFailure]":
+        """Apply (user, value, idempotency) in order; either all carry idempotency or none. One outcome per update.
+
+        A chunk that failed gives its failure for each of its updates; other chunks may have been applied.
+        """
+        results: list[Applied | Refusal | RedisFailure] = []
+        chunks = [updates[at : at + CHUNK] for at in range(0, len(updates), CHUNK)]
+        # All chunks leave in one write, and Redis runs them in this order.
+        replies = await asyncio.gather(*(self._chunk(board, chunk) for chunk in chunks), return_exceptions=True)
+        for chunk, reply in zip(chunks, replies, strict=True):
+            if isinstance(reply, RedisFailure):
+                results.extend([reply] * len(chunk))
+            elif isinstance(reply, BaseException):
+                raise reply
+            elif isinstance(reply, bytes):
+                results.extend([_refusal(reply)] * len(chunk))
+            else:
+                results.extend([_outcome(item) for item in reply])
+        return results
+
+    async def _chunk(self, board: str, chunk: Sequence[tuple[str, str, tuple[str, str] | None]]) -> Any:
+        names = [board, keys.meta(board), keys.order(board), keys.OUTBOX]
+        args: list[str | int] = [self._outbox_max, self._ttl, self._ids.nonce, str(self._ids.take(len(chunk)))]
+        for user, value, idempotency in chunk:
+            if idempotency is None:
+                args += (user, value)
+            else:
+                names.append(keys.idempotency(board, idempotency[0]))
+                args += (user, value, idempotency[1])
+        return await self._redis.run(scripts.UPDATE, names, args)
+
+    async def remove(self, board: str, *, user: str) -> float | Refusal | None:
+        """Remove one member and return its last score, or None when it is not on the board."""
+        reply = await self._redis.run(
+            scripts.REMOVE,
+            [board, keys.meta(board), keys.order(board), keys.OUTBOX],
+            [self._outbox_max, self._ids.nonce, self._ids.take(1), user],
+        )
+        if isinstance(reply, bytes):
+            return _refusal(reply)
+        return None if reply is None else float(reply[0])
+
+    async def top(
+        self,
+        board: str,
+        *,
+        start: int,
+        count: int,
+        after: tuple[float, str] | None,
+        public: bool,
+        render: Callable[[Page], Any],
+    ) -> Any:
+        """Return `render(page)` of the page from `start` (0 is the best), or from just past `after` (score, raw
+        member), or a Refusal. Identical reads waiting to be sent share one call and one rendering."""
+        score, member = (repr(after[0]), after[1]) if after else ("", "")
+        args = ["1" if public else "0", str(start), str(count), score, member]
+        # `render` belongs to the route, so two routes do not share a rendering; the board names tenant and project.
+        key = (board, public, start, count, after)
+        return await self._read(scripts.TOP, board, args, key=key, decode=lambda reply: _page(reply, render))
+
+    async def around(self, board: str, *, user: str, count: int, render: Callable[[Page], Any]) -> Any:
+        """Return `render(page)` of `count` entries with `user` in the middle, None when it is not there, or a
+        Refusal."""
+        key = (board, "around", user, count)
+        return await self._read(
+            scripts.AROUND,
+            board,
+            [user, str(count)],
+            key=key,
+            decode=lambda reply: None if reply is None else _page(reply, render),
+        )
+
+    async def members(self, board: str, *, users: Sequence[str]) -> tuple[int, list[Standing | None]] | Refusal:
+        """Return the board's total and each user's standing, None for who is not on the board."""
+        result: tuple[int, list[Standing | None]] | Refusal = await self._read(
+            scripts.MEMBERS, board, list(users), key=(board, "members", *users), decode=_standings
+        )
+        return result
+
+    async def _read(
+        self, script: Script, board: str, args: list[str], *, key: object, decode: Callable[[Any], Any]
+    ) -> Any:
+        command = ("EVALSHA", script.sha, "3", board, f"meta:{{{board}}}", f"order:{{{board}}}", *args)
+
+        def answer(reply: Any) -> Any:
+            return _refusal(reply) if isinstance(reply, bytes) else decode(reply)
+
+        try:
+            return await self._redis.shared(key, command, answer)
+        except NoScript:
+            await self._redis.call("SCRIPT", "LOAD", script.text)
+            return await self._redis.shared(key, command, answer)
+
+
+def _refusal(word: bytes) -> Refusal:
+    try:
+        return _REFUSALS[word]
+    except KeyError:
+        raise UnexpectedReply(f"a script answered {word[:80]!r}") from None
+
+
+def _outcome(item: bytes) -> Applied | Refusal:
+    parts = item.split(b" ")
+    kind = parts[0]
+    if kind == b"E":
+        return _refusal(item[2:])
+    _, score, rank, previous_score, previous_rank = parts
+    return Applied(
+        float(score),
+        None if rank == b"-" else int(rank),
+        None if previous_score == b"-" else float(previous_score),
+        None if previous_rank == b"-" else int(previous_rank),
+        kind == b"R",
+    )
+
+
+def _page(reply: list[Any], render: Callable[[Page], Any]) -> Any:
+    tie, total, start, first, flat = reply
+    skip = ORDER_CHARS if tie == b"f" else 0
+    entries: list[Entry] = []
+    if tie == b"s":
+        rank, last = first, None
+        for index in range(0, len(flat), 2):
+            score = float(flat[index + 1])
+            # Equal scores share the rank; the next one skips as many as shared it.
+            if last is not None and score != last:
+                rank = start + index // 2 + 1
+            entries.append(Entry(rank, flat[index].decode(), score))
+            last = score
+    else:
+        rank = first
+        for index in range(0, len(flat), 2):
+            entries.append(Entry(rank, flat[index][skip:].decode(), float(flat[index + 1])))
+            rank += 1
+    return render(Page(total, start, entries, flat[-2].decode() if flat else ""))
+
+
+def _standings(reply: list[Any]) -> tuple[int, list[Standing | None]]:
+    pairs = zip(reply[1::2], reply[2::2], strict=True)
+    return reply[0], [None if score is None else Standing(float(score), rank) for score, rank in pairs]

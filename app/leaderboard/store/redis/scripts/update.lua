@@ -1,0 +1,77 @@
+-- Applies updates to one board, in order, each with its event in the outbox.
+-- KEYS[5..]: an idempotency record per item, or none.
+-- ARGV: outbox bound, idempotency TTL (s), the process's nonce (16 hex), the event counter of the first item, then per
+-- item the user, the value ('i5' an increment, 's120.5' a score) and, with idempotency, the body's fingerprint.
+-- Returns a word where nothing was done at all, else one text per item:
+--   'A score rank previous_score previous_rank' applied ('-' for none), 'R ...' the same from the record, 'E word' refused.
+if meta[8] ~= 'a' then return 'board-suspended' end
+local idempotent = #KEYS > 4
+local width = idempotent and 3 or 2
+local count = (#ARGV - 4) / width
+if redis.call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) then return 'outbox-full' end
+local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
+
+local function apply(index, user, value)
+  if string.sub(value, 1, 1) ~= takes then return nil, 'E wrong-field ' .. rule end
+  local submitted = string.sub(value, 2)
+  local member = member_of(user)
+  local old = member and redis.call('ZSCORE', KEYS[1], member)
+  local new, changed = submitted, true
+  if rule == 's' then
+    local sum = (old and tonumber(old) or 0) + tonumber(submitted)
+    -- Past 2^53 an increment of 1 would change nothing: refuse rather than swallow it.
+    if sum > 9007199254740992 or sum < -9007199254740992 then return nil, 'E score-out-of-range' end
+    new = string.format('%.17g', sum)
+    if sum == 0 then new = '0' end -- never '-0'
+  end
+  if old then
+    local before, after = tonumber(old), tonumber(new)
+    changed = after ~= before
+    if rule == 'b' and changed then changed = (after > before) == descending end
+    if not changed then new = old end
+  end
+  local previous_rank = old and rank_of(member, old) or nil
+
+  local base = string.format('%s%014x', ARGV[3], tonumber(ARGV[4]) + index)
+  local order, seq = '', next_seq()
+  if tie == 'f' then
+    -- Earlier is better, so on a descending board, which is read from its high end, the prefix counts down.
+    order = changed and string.format('%012x', descending and 281474976710655 - seq or seq) or string.sub(member, 1, 12)
+  end
+  emit(base .. '00', 'u', seq, submitted, new, order, user)
+  if changed then
+    if tie == 'f' then
+      if old then redis.call('ZREM', KEYS[1], member) end
+      member = order .. user
+      redis.call('HSET', KEYS[3], user, order)
+    end
+    redis.call('ZADD', KEYS[1], new, member)
+  end
+  local gone = false
+  if not old and meta[6] ~= '0' then
+    local _
+    _, gone = trim(base, member)
+  end
+  local rank = '-'
+  if not gone then rank = changed and rank_of(member, new) or previous_rank end
+  return new .. ' ' .. rank .. ' ' .. (old or '-') .. ' ' .. (previous_rank or '-')
+end
+
+local replies = {}
+for i = 1, count do
+  local at = 5 + (i - 1) * width
+  local record = idempotent and redis.call('GET', KEYS[4 + i])
+  -- A record is '<fingerprint> <board id>.<incarnation> <answer>'; another board under the same name starts afresh.
+  local fingerprint, board, answer
+  if record then fingerprint, board, answer = string.match(record, '^(%S+) (%S+) (.*)$') end
+  if record and board == meta[1] .. '.' .. meta[2] then
+    replies[i] = fingerprint == ARGV[at + 2] and 'R ' .. answer or 'E idempotency-mismatch'
+  else
+    local applied, refused = apply(i - 1, ARGV[at], ARGV[at + 1])
+    replies[i] = applied and 'A ' .. applied or refused
+    if applied and idempotent then
+      redis.call('SET', KEYS[4 + i], ARGV[at + 2] .. ' ' .. meta[1] .. '.' .. meta[2] .. ' ' .. applied, 'EX', ARGV[2])
+    end
+  end
+end
+return replies

@@ -1,0 +1,195 @@
+"""Outbox -> ledger: read a batch, write it, and only then acknowledge and delete it.
+
+Delivered at least once, written exactly once: the ledger refuses an event it has. Workers share the consumer group;
+what one leaves behind, dead or killed, another takes over after `CLAIM_IDLE_MS`. No entry ever stops the others: what
+cannot be decoded or stored goes to the stream `DEAD`, with an error in the log.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import psycopg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from leaderboard.store.postgres import ledger
+from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
+from leaderboard.store.redis import events, keys
+from leaderboard.worker.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+GROUP = "ledger"
+DEAD = f"{keys.OUTBOX}:dead"
+DEAD_MAX = 10_000
+"""Entries kept for a person to look at; older ones go."""
+BLOCK_MS = 1_000
+CLAIM_IDLE_MS = 5_000
+"""How long an entry may be in a worker's hands before another takes it. Taking one from a worker that still lives costs
+a second write of the same events, which changes nothing."""
+CLAIM_EVERY_SECONDS = 5.0
+FORGET_CONSUMER_MS = 3_600_000
+"""Idle time after which a consumer with nothing in hand is removed: each start of a worker makes a new one."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One entry of the stream, decoded; `event` is None for one that is not ours, and `reason` says why."""
+
+    id: bytes
+    fields: dict[bytes, bytes]
+    event: events.ScoreEvent | None
+    reason: str = ""
+
+
+def decode(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """Return the entry with its event, or with the reason it has none. Raises nothing."""
+    try:
+        return Entry(entry_id, fields, events.decode(entry_id, fields[events.FIELD]))
+    except (KeyError, ValueError, OverflowError, OSError) as error:
+        return Entry(entry_id, fields, None, f"{type(error).__name__}: {error}")
+
+
+class OutboxWorker:
+    """Moves events from Redis to Postgres until told to stop.
+
+    `batch` is the number of events per transaction. `redis` must not decode answers, nor repeat commands by itself.
+    """
+
+    def __init__(self, pool: Pool, redis: Redis, *, batch: int, stop: asyncio.Event) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._batch = batch
+        self._stop = stop
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._redis_outage = Backoff(stop=stop)
+        self._database_outage = Backoff(stop=stop)
+        self._next_claim = 0.0
+        self.moved = 0
+        """Entries that left the outbox through this worker."""
+
+    async def run(self) -> None:
+        """Work until `stop` is set; the batch in hand is finished first, unless Postgres or Redis is away."""
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            try:
+                if loop.time() >= self._next_claim:
+                    await self._take_over()
+                    self._next_claim = loop.time() + CLAIM_EVERY_SECONDS
+                entries = await self._read()
+                self._redis_outage.over()
+            except ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    await self._redis_outage.wait(error)
+                    continue
+                await self._make_group()
+                continue
+            except RedisError as error:
+                await self._redis_outage.wait(error)
+                continue
+            await self._move(entries)
+
+    async def _make_group(self) -> None:
+        """Make the group (again, after Redis was emptied), reading from the stream's beginning."""
+        try:
+            await self._redis.xgroup_create(keys.OUTBOX, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):  # another worker made it meanwhile
+                await self._redis_outage.wait(error)
+        except RedisError as error:
+            await self._redis_outage.wait(error)
+
+    async def _read(self) -> list[Entry]:
+        answer: Any = await self._redis.xreadgroup(
+            GROUP, self._name, {keys.OUTBOX: ">"}, count=self._batch, block=BLOCK_MS
+        )
+        return [decode(entry_id, fields) for entry_id, fields in _entries(answer)]
+
+    async def _take_over(self) -> None:
+        """Finish what workers that are gone had in their hands, and forget those workers."""
+        start: Any = b"0-0"
+        while not self._stop.is_set():
+            answer: Any = await self._redis.xautoclaim(
+                keys.OUTBOX, GROUP, self._name, CLAIM_IDLE_MS, start_id=start, count=self._batch
+            )
+            start, claimed = answer[0], [(id, fields) for id, fields in answer[1] if id is not None and fields]
+            if claimed:
+                log.info("took over %d events from a worker that is gone", len(claimed))
+                await self._move([decode(entry_id, fields) for entry_id, fields in claimed])
+            if start == b"0-0":
+                break
+        consumers: Any = await self._redis.xinfo_consumers(keys.OUTBOX, GROUP)
+        for consumer in consumers:
+            if consumer["pending"] == 0 and consumer["idle"] > FORGET_CONSUMER_MS:
+                await self._redis.xgroup_delconsumer(keys.OUTBOX, GROUP, consumer["name"])
+
+    async def _move(self, entries: list[Entry]) -> None:
+        """Write the entries to the ledger, then take them out of the outbox; through outages, until told to stop."""
+        if not entries:
+            return
+        good = [entry for entry in entries if entry.event is not None]
+        dead = [entry for entry in entries if entry.event is None]
+        refused = await self._write(good)
+        if refused is None:
+            return  # asked to stop while Postgres is away: the next worker finds them
+        dead += refused
+        for entry in dead:
+            log.error("event %s cannot be stored, moved to %s: %s", entry.id.decode(), DEAD, entry.reason)
+        while True:
+            try:
+                await self._remove(entries, dead)
+            except RedisError as error:
+                if self._stop.is_set():
+                    return
+                await self._redis_outage.wait(error)
+            else:
+                self._redis_outage.over()
+                self.moved += len(entries)
+                return
+
+    async def _write(self, entries: list[Entry]) -> list[Entry] | None:
+        """Write the events; return those that Postgres refuses for good, None when told to stop before it was done."""
+        while True:
+            try:
+                await ledger.append(self._pool, [entry.event for entry in entries if entry.event is not None])
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                # One of them cannot be stored, now or ever. Halve the batch until it is alone.
+                if len(entries) == 1:
+                    return [msgspec.structs.replace(entries[0], reason=str(error).strip())]
+                middle = len(entries) // 2
+                first = await self._write(entries[:middle])
+                second = None if first is None else await self._write(entries[middle:])
+                return None if first is None or second is None else first + second
+            except (DatabaseUnavailable, psycopg.Error) as error:
+                # Also what is plainly wrong (a missing column): nothing is set aside because of a bad deployment.
+                if self._stop.is_set():
+                    return None
+                await self._database_outage.wait(error)
+            else:
+                self._database_outage.over()
+                return []
+
+    async def _remove(self, entries: list[Entry], dead: Iterable[Entry]) -> None:
+        pipe = self._redis.pipeline(transaction=True)
+        for entry in dead:
+            fields: dict[Any, Any] = {**entry.fields, b"id": entry.id, b"reason": entry.reason}
+            pipe.xadd(DEAD, fields, maxlen=DEAD_MAX, approximate=True)
+        ids = [entry.id for entry in entries]
+        pipe.xack(keys.OUTBOX, GROUP, *ids)
+        pipe.xdel(keys.OUTBOX, *ids)
+        await pipe.execute()
+
+
+def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return the entries of an XREADGROUP of one stream, in the shape of either protocol version."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        (chunks,) = answer.values()
+        return [entry for chunk in chunks for entry in chunk]
+    return list(answer[0][1])

@@ -1,0 +1,45 @@
+"""One worker process: the outbox and the housekeeping, on connections of its own."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from leaderboard.config import Config
+from leaderboard.store.postgres.pool import open_pool
+from leaderboard.worker import maintenance
+from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Move events to the ledger until `stop` is set; then finish the batch in hand and return.
+
+    Starts also while Postgres or Redis is away, and goes on when they are back.
+    """
+    pool = await open_pool(config.database_url, size=2, timeout=config.database_timeout)
+    # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
+    redis = Redis.from_url(
+        config.redis_url,
+        socket_timeout=BLOCK_MS / 1000 + config.redis_timeout,
+        socket_connect_timeout=config.redis_timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+    outbox = OutboxWorker(pool, redis, batch=config.ledger_batch, stop=stop)
+    log.info("worker started, %d events a batch", config.ledger_batch)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(outbox.run())
+            tasks.create_task(
+                maintenance.run(
+                    pool, retention_days=config.ledger_retention_days, stop=stop, clock=lambda: datetime.now(UTC)
+                )
+            )
+    finally:
+        await redis.aclose()
+        await pool.close()
+    log.info("worker stopped after moving %d events", outbox.moved)

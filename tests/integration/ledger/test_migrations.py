@@ -1,0 +1,54 @@
+"""The migrations and what they promise to the code above them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from leaderboard.domain.plans import PLANS, Quotas
+from leaderboard.store.postgres import migrate
+from leaderboard.store.postgres.pool import DatabaseUnavailable
+
+
+@pytest.fixture
+def empty_database(postgres, request):
+    name = f"empty_{abs(hash(request.node.name))}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+def test_applying_twice_applies_once(empty_database):
+    assert migrate.apply(empty_database) == ["0001.initial"]
+    assert migrate.apply(empty_database) == []
+
+
+def test_concurrent_first_runs_apply_once(empty_database):
+    with ThreadPoolExecutor(4) as threads:
+        applied = list(threads.map(migrate.apply, [empty_database] * 4))
+    assert sorted(applied) == [[], [], [], ["0001.initial"]]
+
+
+def test_a_stale_lock_is_named_and_can_be_broken(empty_database):
+    migrate.apply(empty_database)
+    with psycopg.connect(empty_database) as conn:
+        conn.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+    with pytest.raises(migrate.MigrationLocked, match="process 4711 since .*leaderboard migrate --break-lock"):
+        migrate.apply(empty_database, lock_timeout=0.1)
+    assert migrate.break_lock(empty_database)
+    assert not migrate.break_lock(empty_database)
+    assert migrate.apply(empty_database) == []
+
+
+def test_a_keyword_string_is_a_dsn_too(empty_database):
+    keywords = " ".join(f"{k}='{v}'" for k, v in psycopg.conninfo.conninfo_to_dict(empty_database).items())
+    assert migrate.apply(keywords) == ["0001.initial"]
+
+
+def test_no_server_is_database_unavailable():
+    with pytest.raises(DatabaseUnavailable):
+        migrate.apply("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_the_seeded_plans_are_the_domains(database):
+    with psycopg.connect(database) as conn:
+        rows = conn.execute("SELECT name, max_leaderboards, requests_per_second FROM plans").fetchall()
+    assert {name: Quotas(max_leaderboards=boards, requests_per_second=rate) for name, boards, rate in rows} == PLANS

@@ -1,0 +1,96 @@
+"""The repositories the API reads from, and a Postgres that goes away and comes back."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from leaderboard.domain.names import ProjectId
+from leaderboard.store.postgres import migrate, tenants, usage
+from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool
+
+DAY = date(2026, 3, 1)
+PROJECT = ProjectId(1)
+
+
+@pytest.fixture
+async def pool(database):
+    pool = await open_pool(database, size=4, timeout=10)
+    yield pool
+    await pool.close()
+
+
+async def test_a_flush_counts_once_however_often_it_is_sent(pool):
+    async def send():
+        return await usage.flush(pool, boot_nonce="n", sequence=1, counts={(DAY, PROJECT): (5, 1)})
+
+    assert sorted(await asyncio.gather(*(send() for _ in range(4)))) == [False, False, False, True]
+    assert await usage.flush(pool, boot_nonce="n", sequence=2, counts={(DAY, PROJECT): (2, 0)})
+    assert await usage.read(pool, PROJECT, first_day=DAY, last_day=DAY) == [
+        usage.UsageDay(day=DAY, requests=7, score_updates=0, rate_limited=1)
+    ]
+
+
+async def test_usage_is_read_by_project_and_day(pool):
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    counts = {(day, ProjectId(project)): (project, 0) for day in days for project in (1, 2)}
+    await usage.flush(pool, boot_nonce="n", sequence=1, counts=counts)
+    found = await usage.read(pool, ProjectId(2), first_day=days[1], last_day=days[2])
+    assert [(day.day, day.requests) for day in found] == [(days[1], 2), (days[2], 2)]
+
+
+async def test_old_flushes_are_forgotten(pool):
+    await usage.flush(pool, boot_nonce="n", sequence=1, counts={})
+    assert await usage.prune_flushes(pool, before=datetime.now(UTC) - timedelta(days=1)) == 0
+    assert await usage.prune_flushes(pool, before=datetime.now(UTC) + timedelta(days=1)) == 1
+
+
+async def test_without_migrations_the_message_says_so(postgres):
+    pool = await open_pool(postgres.create_database("unmigrated"), size=1, timeout=5)
+    with pytest.raises(DatabaseUnavailable, match="leaderboard migrate"):
+        await tenants.by_slug(pool, "acme")
+    await pool.close()
+
+
+async def eventually(call, *, seconds=30.0):
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_the_pool_outlives_its_server(make_postgres, end):
+    server = make_postgres()
+    await asyncio.to_thread(migrate.apply, server.url)
+    pool = await open_pool(server.url, size=4, timeout=1)
+
+    async def ask():
+        return await tenants.by_slug(pool, "acme")
+
+    try:
+        await asyncio.gather(*(ask() for _ in range(8)))
+        await asyncio.to_thread(getattr(server, end))
+        with pytest.raises(DatabaseUnavailable):
+            await ask()
+        await asyncio.to_thread(server.start)
+        await eventually(ask)
+        await asyncio.gather(*(ask() for _ in range(8)))  # every connection is good again
+    finally:
+        await pool.close()
+
+
+async def test_the_pool_opens_before_its_server_is_there(make_postgres):
+    server = make_postgres()
+    await asyncio.to_thread(migrate.apply, server.url)
+    await asyncio.to_thread(server.stop)
+    pool = await open_pool(server.url, size=4, timeout=1)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await tenants.by_slug(pool, "acme")
+        await asyncio.to_thread(server.start)
+        await eventually(lambda: tenants.by_slug(pool, "acme"))
+    finally:
+        await pool.close()

@@ -1,0 +1,139 @@
+"""API and worker as the processes they are in production, on servers the test names."""
+
+import os
+import secrets
+import signal
+import sys
+import urllib.error
+from collections.abc import Mapping
+from pathlib import Path
+
+from leaderboard.local.process import LOOPBACK, Child, Log, children, free_port, wait_until, with_death_signal
+from leaderboard.local.up import opener
+
+READY_SECONDS = 30.0
+
+
+class Platform:
+    """`leaderboard serve` with `workers` processes and `leaderboard work`.
+
+    `url` is the API's; `env` the whole environment of both processes (LEADERBOARD_* with the URLs and the pepper);
+    `log` the file with the lines of both; `api` and `worker` are the processes (.pid, .alive, .popen).
+    """
+
+    def __init__(
+        self, folder: Path, *, redis_url: str, database: str, workers: int = 1, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.redis_url = redis_url
+        self.database = database
+        self.workers = workers
+        self.pepper = secrets.token_hex(32)
+        port = free_port()
+        self.url = f"http://{LOOPBACK}:{port}"
+        self.env = os.environ | {
+            "LEADERBOARD_REDIS_URL": redis_url,
+            "LEADERBOARD_DATABASE_URL": database,
+            "LEADERBOARD_PEPPER": self.pepper,
+            "LEADERBOARD_BIND": f"{LOOPBACK}:{port}",
+            "LEADERBOARD_WORKERS": str(workers),
+            **(env or {}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / "log"
+        self._log = Log(self.log)
+        self._api: Child | None = None
+        self._worker: Child | None = None
+
+    @property
+    def api(self) -> Child:
+        """The API's main process."""
+        assert self._api is not None, "the API is not running"
+        return self._api
+
+    @property
+    def worker(self) -> Child:
+        """The worker's process."""
+        assert self._worker is not None, "the worker is not running"
+        return self._worker
+
+    def start(self) -> None:
+        """Start both and return when the API is ready."""
+        self.start_api()
+        self.start_worker()
+
+    def start_api(self) -> None:
+        """Start the API and return when it is ready."""
+        self._api = self._run("api", "serve")
+        self.wait_ready()
+
+    def start_worker(self) -> None:
+        """Start the worker."""
+        self._worker = self._run("worker", "work")
+
+    def stop(self) -> None:
+        """Stop both as an orchestrator would: SIGTERM, and 30 s each to finish."""
+        self.stop_api()
+        self.stop_worker()
+        self._log.close()
+
+    def stop_api(self) -> None:
+        """Stop the API in an orderly way, if it runs."""
+        if self._api is not None:
+            assert self._api.stop(seconds=30), "the API did not stop on SIGTERM within 30 s"
+            self._api = None
+
+    def stop_worker(self) -> None:
+        """Stop the worker in an orderly way, if it runs."""
+        if self._worker is not None:
+            assert self._worker.stop(seconds=30), "the worker did not stop on SIGTERM within 30 s"
+            self._worker = None
+
+    def kill_api(self) -> None:
+        """Kill the whole API with SIGKILL."""
+        self.api.kill()
+        self._api = None
+
+    def kill_worker(self) -> None:
+        """Kill the worker with SIGKILL."""
+        self.worker.kill()
+        self._worker = None
+
+    def restart_worker(self) -> None:
+        """Kill the worker with SIGKILL and start it again."""
+        self.kill_worker()
+        self.start_worker()
+
+    def api_workers(self) -> list[int]:
+        """The ids of the API's worker processes."""
+        return sorted(children(self.api.pid))
+
+    def kill_api_worker(self) -> int:
+        """Kill one of the API's worker processes with SIGKILL, return its id; the main process starts another."""
+        victim = self.api_workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        return victim
+
+    def wait_ready(self) -> None:
+        """Return when /readyz says 200, or fail with why not."""
+        if not wait_until(lambda: not self.api.alive or self._ready_answer() == "", seconds=READY_SECONDS):
+            raise AssertionError(f"the API was not ready within {READY_SECONDS} s: {self._ready_answer()}")
+        assert self.api.alive, self.api.how_it_ended()
+
+    def lines(self, name: str) -> list[str]:
+        """What `name` ("api" or "worker") has written so far, without the mark of its name."""
+        marked = (line.partition(" | ") for line in self.log.read_text(errors="replace").splitlines())
+        return [text for mark, _, text in marked if mark.strip() == name]
+
+    def _ready_answer(self) -> str:
+        try:
+            with opener.open(f"{self.url}/readyz", timeout=5):
+                return ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read(2000).decode(errors='replace')}"
+        except OSError as error:
+            return str(error)
+
+    def _run(self, name: str, command: str) -> Child:
+        program = with_death_signal([sys.executable, "-m", "leaderboard.cli", command], "TERM")
+        return Child(program, name=name, log=self._log, env=self.env)
