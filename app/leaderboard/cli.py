@@ -163,8 +163,8 @@ def _load(data: Path, environ: Mapping[str, str] = os.environ) -> Config:
             text = (data / "env").read_text()
         except OSError as error:
             raise ConfigError(
-                f"LEADERBOARD_REDIS_URL, LEADERBOARD_DATABASE_URL and LEADERBOARD_PEPPER are not set, and {data / 'env'} "
-                f"cannot be read ({error.strerror}): start `leaderboard up`, or name its folder with --data"
+                f"{', '.join(_REQUIRED)} are not set, and {data / 'env'} cannot be read ({error.strerror}): "
+                "start `leaderboard up`, or name its folder with --data"
             ) from error
         kept = dict(part.partition("=")[::2] for part in shlex.split(text, comments=True))
         environ = {**kept, **environ}
@@ -218,7 +218,7 @@ def read_documents(files: Sequence[str]) -> list[Document]:
             raise Refused(f"{name}: cannot be read: {error}") from error
         number = 0
         try:
-            for number, document in enumerate(yaml.load_all(text, Loader=_YamlLoader), 1):  # noqa: S506 - a safe loader
+            for number, document in enumerate(yaml.load_all(text, Loader=_YamlLoader), 1):
                 if document is None:
                     continue
                 if not isinstance(document, dict):

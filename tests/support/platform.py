@@ -115,7 +115,7 @@ class Platform:
 
     def wait_ready(self) -> None:
         """Return when /readyz says 200, or fail with why not."""
-        if not wait_until(lambda: not self.api.alive or self._ready_answer() == "", seconds=READY_SECONDS):
+        if not wait_until(lambda: not self.api.alive or self._ready_answer() == "", seconds=READY_SECONDS, pause=0.05):
             raise AssertionError(f"the API was not ready within {READY_SECONDS} s: {self._ready_answer()}")
         assert self.api.alive, self.api.how_it_ended()
 

@@ -1,6 +1,7 @@
 """The application factory: everything is wired here, and collaborators come in as arguments."""
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from leaderboard.api.context import key_lookup, project_lookup
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
 from leaderboard.api.resources import docs, health, leaderboards, reads, scores, usage
+from leaderboard.api.tracing import Tracing
 from leaderboard.api.usage import UsageMeter
 from leaderboard.config import Config
 from leaderboard.control.reconcile import Control
@@ -26,6 +28,9 @@ from leaderboard.store.redis.limiter import Limiter
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.revocations import RevocationTail
 from leaderboard.store.redis.scores import EventIds, Scores
+from leaderboard.store.redis.traced import TracedMultiplexer
+from leaderboard.telemetry import otel
+from leaderboard.telemetry.otel import Telemetry
 
 STARTUP_WAIT = 5.0
 """Seconds a starting process waits for its first Redis connection; after that it starts and says 503."""
@@ -42,11 +47,18 @@ class Clock(msgspec.Struct, frozen=True):
 class Parts:
     """What one process holds: two Redis connections (hot and tail), redis-py for control, and the Postgres pool."""
 
-    def __init__(self, config: Config, pool: Pool, *, clock: Clock, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pool: Pool,
+        *,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        telemetry: Telemetry | None,
+    ) -> None:
         self.pool = pool
-        self.redis = Multiplexer(
-            config.redis_url, timeout=config.redis_timeout, max_in_flight=config.redis_max_in_flight
-        )
+        self.telemetry = telemetry
+        self.redis = _hot_redis(config, telemetry)
         self._tail_redis = Multiplexer(config.redis_url, timeout=1.0, name="leaderboard-tail")
         self._admin_redis = Redis.from_url(config.redis_url, socket_timeout=config.redis_timeout)
         boot_nonce = entropy(8)
@@ -88,14 +100,29 @@ class Parts:
         await self.redis.close()
         await self._admin_redis.aclose()
         await self.pool.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
+
+
+def _hot_redis(config: Config, telemetry: Telemetry | None) -> Multiplexer:
+    bounds: Any = {"timeout": config.redis_timeout, "max_in_flight": config.redis_max_in_flight}
+    if telemetry is None:
+        return Multiplexer(config.redis_url, **bounds)
+    return TracedMultiplexer(config.redis_url, telemetry=telemetry, **bounds)
 
 
 async def open_parts(
-    config: Config, *, clock: Clock | None = None, entropy: Callable[[int], bytes] = os.urandom
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    entropy: Callable[[int], bytes] = os.urandom,
+    telemetry: Telemetry | None = None,
 ) -> Parts:
-    """Return the opened parts of one process."""
+    """Return the opened parts of one process. `telemetry` None (and the setting off) sees nothing and costs nothing."""
+    if telemetry is None and config.telemetry:
+        telemetry = otel.set_up("leaderboard-api", instance=f"{socket.gethostname()}-{os.getpid()}")
     pool = await open_pool(config.database_url, size=config.database_pool, timeout=config.database_timeout)
-    parts = Parts(config, pool, clock=clock or Clock(), entropy=entropy)
+    parts = Parts(config, pool, clock=clock or Clock(), entropy=entropy, telemetry=telemetry)
     await parts.open()
     return parts
 
@@ -108,6 +135,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> "
         middleware=[
             ApiKey(),
             TenantContext(parts.keys, region=config.region, now=clock.unix),
+            *([Tracing(parts.telemetry)] if parts.telemetry is not None else []),
             rate_limit,
         ]
     )
@@ -117,7 +145,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> "
     errors.install(app)
 
     def body(kind: Any) -> BodyReader[Any]:
-        return BodyReader(kind, limit=config.body_limit, timeout=config.body_timeout)
+        return BodyReader(kind, limit=config.body_limit)
 
     refusals = Refusals(parts.pool, clock=clock.monotonic)
     store = parts.scores

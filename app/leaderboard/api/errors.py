@@ -64,6 +64,7 @@ async def _refusal(req: Any, resp: Any, error: Exception, params: Any) -> None: 
 
 async def _failure(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
     kind, retry_after = next((kind, after) for raised, kind, after in _FAILURES if isinstance(error, raised))
+    req.context.error = error  # for the span
     _log_failure(req, error, kind)
     problems.write(resp, Problem(kind, retry_after=retry_after), trace_id=trace_id(req))
 
@@ -90,5 +91,6 @@ async def _falcon(req: Any, resp: Any, error: falcon.HTTPError, params: Any) -> 
 
 
 async def _internal(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
+    req.context.error = error
     log.error("%s %s failed", req.method, req.path, exc_info=error, extra={"trace_id": trace_id(req)})
     problems.write(resp, Problem(problems.INTERNAL_ERROR), trace_id=trace_id(req))

@@ -114,8 +114,9 @@ class RateLimit:
         self._answer(context, resp, await self._limiter.take_many(context.bucket, count, rate=context.rate))
 
     def _answer(self, context: KeyContext, resp: Response, decision: Decision) -> None:
-        resp.set_header("RateLimit-Policy", context.policy)
-        resp.set_header("RateLimit", f'"plan";r={decision.remaining};t=1')
+        if context.key_id:  # a shared cache would keep the public route's numbers, and they are nobody's business
+            resp.set_header("RateLimit-Policy", context.policy)
+            resp.set_header("RateLimit", f'"plan";r={decision.remaining};t=1')
         if not decision.allowed:
             self._meter.limited(context.project_id)
             raise Problem(

@@ -1,34 +1,89 @@
-"""HTTP/1.1 on the wire: uvicorn's httptools protocol, with the bounds it leaves to a proxy in front.
+"""HTTP/1.1 on the wire: uvicorn's httptools protocol, with what it leaves to a proxy in front and with leaner answers.
 
-A client gets `HEAD_SECONDS` from connecting, or from the first byte of a request, to the end of its headers, and
-`HEAD_BYTES` for them; past that the connection is closed with 408 or 431. The body's bounds are in `bodies.py`.
+- A request has `REQUEST_SECONDS` to arrive whole, headers and body, from connecting or from its first byte; its head
+  may have `HEAD_BYTES`. Past that the connection is closed with 408 or 431. A request that arrives in one piece, as
+  almost all do, never starts a timer.
+- An answer leaves in one write, head and body together: one system call less a request, 8 us of 77 (docs/adr/0001).
+- What cannot be parsed is answered with a problem document, like every other error.
 """
 
 import asyncio
 import random
 from typing import Any
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from leaderboard.api import problems
 from leaderboard.api.problems import ProblemType
 
-HEAD_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 HEAD_BYTES = 32_768
 """Our longest request line is 500 bytes and a browser's headers a few kilobytes."""
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. The head waits for the body; what streams goes uvicorn's own way."""
+
+    _start: Any = None
+
+    async def send(self, message: Any) -> None:
+        """Take one ASGI message of the answer."""
+        start = self._start
+        if start is None:
+            if message["type"] == "http.response.start" and not self.response_started:
+                self._start = message
+                return
+        else:
+            self._start = None
+            if not message.get("more_body") and not self.flow.write_paused and self.scope["method"] != "HEAD":
+                self._answer(start["status"], start["headers"], message.get("body", b""))
+                return
+            await super().send(start)
+        await super().send(message)
+
+    def _answer(self, status: int, headers: Any, body: bytes) -> None:
+        if self.disconnected:
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in self.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+            if name == b"connection":  # the application only ever asks to close
+                self.keep_alive = False
+        lines = len(parts) // 4 + 2
+        if self.keep_alive:
+            parts.append(b"\r\n")
+        else:
+            parts.append(b"connection: close\r\n\r\n")
+            lines += 1
+        head = b"".join(parts)
+        # No value may bring a line of its own. Counting once is cheaper than a pattern per header.
+        if head.count(b"\n") != lines:
+            raise RuntimeError("a header contains a line break")
+        self.response_started = True
+        self.transport.write(head + body)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     _head_open = True
+    _arriving = True
     _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock of the first request: a client that connects and says nothing is closed too."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -36,49 +91,85 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; where a head is still open afterwards, watch its size and time."""
+        """Parse; where a request is not whole afterwards, watch its size and time."""
         super().data_received(data)
-        if self._head_open:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(problems.HEADERS_TOO_LARGE, f"the limit is {HEAD_BYTES} bytes")
-            elif self._head_timer is None:
-                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_late)
+        if self._arriving:
+            if self._head_open:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_BYTES:
+                    self._refuse(problems.HEADERS_TOO_LARGE, f"the limit is {HEAD_BYTES} bytes")
+            if self._timer is None:
+                self._timer = self.loop.call_later(REQUEST_SECONDS, self._late)
 
     def on_message_begin(self) -> None:
-        """A new request starts with an open head."""
+        """A new request begins to arrive."""
         super().on_message_begin()
-        self._head_open = True
+        self._head_open = self._arriving = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """The head is in: stop its clock, and start the request."""
+        """The head is in: start the request."""
         self._head_open = False
-        if self._head_timer is not None:
-            self._stop_timer()
-        super().on_headers_complete()
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version = self.parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = url.query or b""
+        previous = self.cycle
+        self.cycle = cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            # A pipelined request waits for the one before it.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._arriving = False
+        self._stop_timer()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered like every other error."""
+        """Answer what cannot be parsed, and close."""
         self._refuse(problems.MALFORMED_REQUEST, msg)
 
-    def _head_late(self) -> None:
-        self._head_timer = None
-        if self._head_open and not self.transport.is_closing():
-            self._refuse(problems.REQUEST_TIMEOUT, f"the headers took longer than {HEAD_SECONDS:g} s")
+    def _late(self) -> None:
+        self._timer = None
+        if self._arriving:
+            self._refuse(problems.REQUEST_TIMEOUT, f"the request took longer than {REQUEST_SECONDS:g} s to arrive")
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, kind: ProblemType, detail: str) -> None:
         if self.transport.is_closing():
             return
-        body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
-        head = (
-            f"HTTP/1.1 {kind.status} \r\ncontent-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            "cache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not (cycle.response_started or self.pipeline):
+            body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
+            head = (
+                f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+                "cache-control: no-store\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(STATUS_LINE[kind.status] + head.encode() + body)
+        # Whatever of an earlier answer is still missing stays so: after garbage nothing can be matched to a request.
         self.transport.close()

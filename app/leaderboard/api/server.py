@@ -29,6 +29,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "server_header": False,
         "log_config": None,
         "ws": "none",
+        # Nothing here looks at the client's address or scheme, so nobody's X-Forwarded-* has to be believed.
+        "proxy_headers": False,
     }
 
 

@@ -22,20 +22,19 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _TAIL_LINES = 40
-_POLL = 0.02  # seconds between two looks at something we wait for
 
 
 class LocalError(RuntimeError):
     """The local platform cannot run as asked; the message says why and what to do."""
 
 
-def wait_until(ready: Callable[[], bool], *, seconds: float) -> bool:
-    """Call `ready` every 20 ms until it is true; return whether that happened within `seconds`."""
+def wait_until(ready: Callable[[], bool], *, seconds: float, pause: float = 0.02) -> bool:
+    """Call `ready` until it is true, with a `pause` in seconds; return whether that happened within `seconds`."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL)
+        time.sleep(pause)
     return True
 
 

@@ -67,11 +67,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stay(platform: "LocalPlatform") -> None:
-    env = shlex.quote(str(platform.folder / "env"))
+    program = Path(os.path.relpath(Path(sys.executable).with_name("leaderboard")))
+    apply = [str(program), "apply", "-f", "examples/tenant.yaml"]
+    if platform.folder != DEFAULT_DATA:
+        apply += ["--data", str(platform.folder)]
     print(f"""
   API       {platform.url}   (its page: {platform.url}/docs)
   log       {platform.folder / "log"}
-  settings  {platform.folder / "env"}; for other commands:  set -a; . {env}; set +a
+  settings  {platform.folder / "env"}
+  next      {shlex.join(apply)}
 
 Ctrl-C stops everything; the data stays.""")
     sys.stdout.flush()
@@ -222,7 +226,7 @@ class LocalPlatform:
             self._check_children()
             return self._ready_answer() == ""
 
-        if not wait_until(ready, seconds=_READY_SECONDS):
+        if not wait_until(ready, seconds=_READY_SECONDS, pause=0.1):
             raise LocalError(f"the API was not ready within {_READY_SECONDS:g} s: {self._ready_answer()}")
 
     def _ready_answer(self) -> str:

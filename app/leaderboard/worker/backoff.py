@@ -1,4 +1,4 @@
-"""Waiting out a dependency that is away: growing pauses with jitter, a log line when it goes and one when it is back."""
+"""Waiting out a dependency that is away: growing pauses with jitter, a log line when it goes and when it is back."""
 
 import asyncio
 import logging

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool

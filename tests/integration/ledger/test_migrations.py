@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+
 from leaderboard.domain.plans import PLANS, Quotas
 from leaderboard.store.postgres import migrate
 from leaderboard.store.postgres.pool import DatabaseUnavailable
@@ -31,7 +32,7 @@ def test_a_stale_lock_is_named_and_can_be_broken(empty_database):
     migrate.apply(empty_database)
     with psycopg.connect(empty_database) as conn:
         conn.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
-    with pytest.raises(migrate.MigrationLocked, match="process 4711 since .*leaderboard migrate --break-lock"):
+    with pytest.raises(migrate.MigrationLocked, match=r"process 4711 since .*leaderboard migrate --break-lock"):
         migrate.apply(empty_database, lock_timeout=0.1)
     assert migrate.break_lock(empty_database)
     assert not migrate.break_lock(empty_database)

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+
 from leaderboard.domain.names import ProjectId
 from leaderboard.store.postgres import migrate, tenants, usage
 from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool

@@ -34,11 +34,17 @@ class UpdateResult(msgspec.Struct):
     previous_rank: int | None
 
 
-class ItemResult(UpdateResult, kw_only=True):
+class ItemResult(msgspec.Struct):
     """The answer to one applied update of a batch; a refused one is a problem instead."""
 
-    status: int = 200
-    replayed: bool = False
+    status: int
+    leaderboard: str
+    user: str
+    score: int | float
+    rank: int | None
+    previous_score: int | float | None
+    previous_rank: int | None
+    replayed: bool
 
 
 def _value(update: Update) -> str:
@@ -169,13 +175,14 @@ class ScoreBatches:
             if isinstance(outcome, Applied):
                 done = _result(update, outcome)
                 results[index] = ItemResult(
+                    200,
                     done.leaderboard,
                     done.user,
                     done.score,
                     done.rank,
                     done.previous_score,
                     done.previous_rank,
-                    replayed=outcome.replayed,
+                    outcome.replayed,
                 )
             elif isinstance(outcome, RedisFailure):
                 kind = _failure(outcome)

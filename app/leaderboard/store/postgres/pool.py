@@ -4,6 +4,7 @@ Connections are in autocommit mode: a single read costs one round trip instead o
 opens one with `transaction`.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,30 @@ so a long attempt would notice a restarted Postgres only minutes later; a short 
 afresh, at once."""
 
 
+QUIET_SECONDS = 60.0
+"""How long the pool's log does not repeat itself: in an outage it would say the same several times a second."""
+
+
+class _Repeats(logging.Filter):
+    """Lets a message through once per QUIET_SECONDS. The cause (wrong password, connection refused) is in it only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log `record`."""
+        # Not by the text: it names the connection and its error. Neither says more the second time.
+        seen = self._last.get(str(record.msg))
+        if seen is not None and record.created - seen < QUIET_SECONDS:
+            return False
+        self._last[str(record.msg)] = record.created
+        return True
+
+
+_repeats = _Repeats()
+
+
 class DatabaseUnavailable(Exception):
     """Postgres cannot be asked now: away, restarting, read-only, or no connection was free in time. Try again."""
 
@@ -34,6 +59,7 @@ async def open_pool(dsn: str, *, size: int, timeout: float) -> Pool:
     for a connection before DatabaseUnavailable. Broken connections are found when they are handed out (one empty round
     trip, about 60 us, on a path that is never hot) and replaced, so a restart of Postgres needs none of this process.
     """
+    logging.getLogger("psycopg.pool").addFilter(_repeats)  # adding it again changes nothing
     pool: Pool = AsyncConnectionPool(
         dsn,
         min_size=1,
