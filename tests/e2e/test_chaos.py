@@ -7,7 +7,6 @@ user's sum is the number of writes sent for it, and the ledger has one update ev
 import asyncio
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 import redis
 
+from leaderboard.local.process import wait_until
 from leaderboard.store.postgres import migrate
 from support.client import Connection, write_until_taken
 from support.platform import Platform
@@ -69,6 +69,8 @@ def command(platform: Platform, *words: str) -> subprocess.CompletedProcess[str]
 
 def assert_exact(platform: Platform, tenant_id: int, written: Counter[str]) -> None:
     """The ledger has each write once, the board every sum, and `verify` says that they agree."""
+    with redis.Redis.from_url(platform.redis_url) as client:
+        assert wait_until(lambda: client.xlen("outbox") == 0, seconds=60)
     verify = command(platform, "verify")
     assert verify.returncode == 0, verify.stdout + verify.stderr
     with psycopg.connect(platform.database) as conn:
@@ -83,7 +85,6 @@ def assert_exact(platform: Platform, tenant_id: int, written: Counter[str]) -> N
     assert billed == (total,)
     with redis.Redis.from_url(platform.redis_url) as client:
         entries = client.zrange(f"l:{tenant_id}:default:global", 0, -1, withscores=True)
-        assert client.xlen("outbox") == 0
     assert {member[12:].decode(): score for member, score in entries} == dict(written)
 
 
@@ -172,7 +173,7 @@ async def test_an_emptied_redis_says_board_unavailable_and_rebuild_makes_it_whol
     assert before[1]["total"] == 20
 
     with redis.Redis.from_url(redis_url) as client:
-        await until(lambda: client.xlen("outbox") == 0)
+        assert await asyncio.to_thread(wait_until, lambda: client.xlen("outbox") == 0, seconds=30)
         client.flushall()
 
     write = {"leaderboard": "global", "user": "u1", "increment": 1}
@@ -209,18 +210,10 @@ async def test_a_full_outbox_refuses_writes_and_loses_none(make_platform, redis_
     assert int(answers[-1].headers["retry-after"]) >= 1
     platform.start_worker()
     with redis.Redis.from_url(redis_url) as client:
-        await until(lambda: client.xlen("outbox") == 0)
+        assert await asyncio.to_thread(wait_until, lambda: client.xlen("outbox") == 0, seconds=30)
     last = await http.request("POST", "/v1/scores/update", key=acme.key, body=body)
     assert (last.status, last.json()["score"]) == (200, 501)
     await http.close()
-
-
-async def until(true: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Poll until `true()`, or fail."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
         self._swallow = False
         self.swallowed = 0
         """Bytes of answers that were thrown away."""
@@ -34,11 +35,12 @@ class Proxy:
         finally:
             server.close()
             proxy.cut()
+            await asyncio.gather(*proxy._handlers)
 
     def cut(self) -> None:
-        """Close every connection that passes through."""
+        """Cut every connection that passes through; what is still on its way is lost, never delivered with a gap."""
         for writer in self._writers:
-            writer.close()
+            writer.transport.abort()
 
     async def cut_after_request(self) -> None:
         """Throw answers away until some were lost, then cut the connections they belonged to."""
@@ -50,6 +52,10 @@ class Proxy:
         self._swallow = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
         try:
             up_reader, up_writer = await asyncio.open_connection(*self._target)
         except OSError:
@@ -65,7 +71,7 @@ class Proxy:
             self._writers -= pair
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a cut connection
             while data := await reader.read(65536):
                 if answers and self._swallow:
                     self.swallowed += len(data)

@@ -7,6 +7,7 @@ import pytest
 
 from leaderboard.domain.names import ProjectId
 from leaderboard.store.postgres import migrate, tenants, usage
+from leaderboard.store.postgres import pool as pool_module
 from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool
 
 DAY = date(2026, 3, 1)
@@ -81,6 +82,16 @@ async def test_the_pool_outlives_its_server(make_postgres, end):
         await asyncio.gather(*(ask() for _ in range(8)))  # every connection is good again
     finally:
         await pool.close()
+
+
+async def test_the_pool_says_why_it_cannot_connect_and_does_not_repeat_it(caplog):
+    pool_module._repeats._last.clear()
+    pool = await open_pool("postgresql://x@127.0.0.1:1/x", size=2, timeout=0.2)
+    for _ in range(5):
+        with pytest.raises(DatabaseUnavailable):
+            await tenants.by_slug(pool, "acme")
+    await pool.close()
+    assert caplog.text.count("error connecting") == 1
 
 
 async def test_the_pool_opens_before_its_server_is_there(make_postgres):

@@ -1,0 +1,143 @@
+"""A constant-rate, open-loop load generator: latency counts from when a request was due, not from when it left.
+
+So a server that stalls is charged for every request that would have come meanwhile (no coordinated omission). One
+thread over plain sockets and select(), whose timeout has microseconds where epoll's has milliseconds; requests are
+encoded before the clock starts. Run as a program it reads its orders as JSON from standard input and prints a Result.
+"""
+
+import gc
+import itertools
+import math
+import random
+import select
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import shapes
+
+CONNECTIONS = 32
+_SILENCE_SECONDS = 10.0
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send. `rate` in requests per second, None for as fast as the answers come; `ordered` takes members in
+    turn rather than at random."""
+
+    host: str
+    port: int
+    template: str
+    requests: int
+    rate: float | None
+    members: int
+    boards: int = 1
+    seed: int = 0
+    ordered: bool = False
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it. `late_p99_ms` is how late the generator itself was while it had a free connection."""
+
+    requests: int
+    seconds: float
+    refused: int
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    late_p99_ms: float
+
+
+def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | None) -> Result:
+    """Send every request when it is due, on the next free connection, and wait for all answers."""
+    idle = [socket.create_connection(address) for _ in range(CONNECTIONS)]
+    for connection in idle:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    gap, total, clock = (1 / rate if rate else 0.0), len(requests), time.perf_counter
+    due_of: dict[socket.socket, float] = {}
+    partial: dict[socket.socket, bytes] = {}
+    latencies: list[float] = []
+    late: list[float] = []
+    sent = refused = 0
+    waited = False  # for a connection: then a late departure is the server's, not ours
+    begin = clock() + 0.01
+    while len(latencies) < total:
+        while idle and sent < total and (due := begin + sent * gap) <= (now := clock()):
+            connection = idle.pop()
+            connection.send(requests[sent])
+            due_of[connection] = due
+            if not waited:
+                late.append(now - due)
+            sent += 1
+        waited = not idle and sent < total
+        pause = max(0.0, begin + sent * gap - clock()) if idle and sent < total else _SILENCE_SECONDS
+        ready = select.select(list(due_of), [], [], pause)[0]
+        if not ready and pause == _SILENCE_SECONDS:
+            raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} s")
+        for connection in ready:
+            data = partial.pop(connection, b"") + connection.recv(1 << 18)
+            if not _whole(data):
+                partial[connection] = data
+                continue
+            latencies.append(clock() - due_of.pop(connection))
+            idle.append(connection)
+            if data[9:10] != b"2":
+                refused += 1
+    seconds = clock() - begin
+    for connection in idle:
+        connection.close()
+    return _result(latencies, late or [0.0], seconds=seconds, refused=refused)
+
+
+def _whole(data: bytes) -> bool:
+    if not data:
+        raise ConnectionError("the server closed a connection")
+    head = data.find(b"\r\n\r\n")
+    if head < 0:
+        return False
+    at = data[:head].lower().find(b"content-length:")
+    if at < 0:
+        return data.endswith(b"0\r\n\r\n")  # chunked
+    return len(data) >= head + 4 + int(data[at + 15 : head].split(b"\r\n", 1)[0])
+
+
+def _result(latencies: list[float], late: list[float], *, seconds: float, refused: int) -> Result:
+    latencies.sort()
+    late.sort()
+
+    def at(values: list[float], share: float) -> float:
+        return values[min(len(values) - 1, math.ceil(share * len(values)) - 1)] * 1000
+
+    return Result(
+        requests=len(latencies),
+        seconds=seconds,
+        refused=refused,
+        p50_ms=at(latencies, 0.5),
+        p99_ms=at(latencies, 0.99),
+        p999_ms=at(latencies, 0.999),
+        max_ms=latencies[-1] * 1000,
+        late_p99_ms=at(late, 0.99),
+    )
+
+
+def _members(orders: Orders) -> Iterator[int]:
+    if orders.ordered:
+        return itertools.cycle(range(orders.members))
+    chosen = random.Random(orders.seed)
+    return iter(lambda: chosen.randrange(orders.members), -1)
+
+
+def main() -> None:
+    """Carry out the orders on standard input."""
+    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
+    making = shapes.fill(orders.template, members=_members(orders), boards=orders.boards, seed=orders.seed)
+    requests = list(itertools.islice(making, orders.requests))
+    gc.disable()
+    result = drive((orders.host, orders.port), requests, rate=orders.rate)
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main()
