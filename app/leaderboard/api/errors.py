@@ -32,6 +32,7 @@ _FAILURES: tuple[tuple[type[Exception], ProblemType, float], ...] = (
     (RedisUnavailable, problems.STORE_UNAVAILABLE, 1.0),
     (InDoubt, problems.IN_DOUBT, 1.0),
     (DatabaseUnavailable, problems.STORE_UNAVAILABLE, 2.0),
+    (control.NotDrained, problems.BOARD_UNAVAILABLE, 5.0),
 )
 _FALCON = {
     404: problems.ROUTE_NOT_FOUND,
@@ -64,6 +65,8 @@ async def _refusal(req: Any, resp: Any, error: Exception, params: Any) -> None: 
 
 async def _failure(req: Any, resp: Any, error: Exception, params: Any) -> None:  # noqa: ARG001
     kind, retry_after = next((kind, after) for raised, kind, after in _FAILURES if isinstance(error, raised))
+    if kind is problems.IN_DOUBT and req.method == "GET":
+        kind = problems.STORE_UNAVAILABLE  # a read whose answer was lost leaves nothing in doubt
     req.context.error = error  # for the span
     _log_failure(req, error, kind)
     problems.write(resp, Problem(kind, retry_after=retry_after), trace_id=trace_id(req))

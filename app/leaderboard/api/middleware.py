@@ -5,7 +5,8 @@ what they need: ``scopes`` maps methods to the least scope; a resource without i
 telemetry. The public route is open to everybody, but has a tenant whose limit counts: it fills in the context itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import falcon.asgi
@@ -16,6 +17,7 @@ from leaderboard.api.problems import Problem
 from leaderboard.api.usage import UsageMeter
 from leaderboard.domain.errors import InvalidApiKey
 from leaderboard.domain.keys import Scope, parse_key
+from leaderboard.store.redis.errors import InDoubt, RedisUnavailable
 from leaderboard.store.redis.key_cache import KeyCache
 from leaderboard.store.redis.limiter import Decision, Limiter
 
@@ -83,6 +85,15 @@ def check_open(context: KeyContext, *, region: str) -> None:
         raise Problem(problems.WRONG_REGION, f"the tenant's region is {context.home_region}")
 
 
+@contextmanager
+def _undone() -> Iterator[None]:
+    """Turn doubt about tokens into RedisUnavailable: at most a token is lost, and the request itself was not begun."""
+    try:
+        yield
+    except InDoubt as error:
+        raise RedisUnavailable("the rate limiter got no answer") from error
+
+
 class RateLimit:
     """Step 4: one token per request, before its body is read."""
 
@@ -100,7 +111,8 @@ class RateLimit:
         """Take one token and say so in the headers, or raise Problem 429."""
         decision = self._limiter.take_held(context.bucket, rate=context.rate)
         if decision is None:
-            decision = await self._limiter.take(context.bucket, rate=context.rate)
+            with _undone():
+                decision = await self._limiter.take(context.bucket, rate=context.rate)
         self._answer(context, resp, decision)
         self._meter.request(context.project_id)
 
@@ -111,7 +123,9 @@ class RateLimit:
                 problems.BATCH_EXCEEDS_RATE,
                 f"{count + 1} updates, but the plan allows {context.rate} a second: split the batch",
             )
-        self._answer(context, resp, await self._limiter.take_many(context.bucket, count, rate=context.rate))
+        with _undone():
+            decision = await self._limiter.take_many(context.bucket, count, rate=context.rate)
+        self._answer(context, resp, decision)
 
     def _answer(self, context: KeyContext, resp: Response, decision: Decision) -> None:
         if context.key_id:  # a shared cache would keep the public route's numbers, and they are nobody's business

@@ -52,7 +52,7 @@ def listed(req: falcon.asgi.Request, name: str) -> list[str]:
         key, _, raw = part.partition("=")
         if unquote(key) == name:
             try:
-                values += [unquote(item.replace("+", " "), errors="strict") for item in raw.split(",") if item]
+                values += [unquote(item.replace("+", " "), errors="strict") for item in raw.split(",")]
             except UnicodeDecodeError as error:
                 raise Problem(problems.INVALID_PARAMETER, f"{name} must be UTF-8") from error
     return values

@@ -171,14 +171,15 @@ class LeaderboardDocument(msgspec.Struct, frozen=True, kw_only=True):
 Document = TenantDocument | LeaderboardDocument
 _Spec = TypeVar("_Spec", TenantSpec, LeaderboardSpec)
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?").fullmatch
+# Six digits a part: no sum of them leaves what a datetime can hold, and [0-9], since \d takes other scripts' digits.
+_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?").fullmatch
 
 
 def seconds(duration: str, *, field: str) -> int:
     """Return a duration such as ``30s``, ``1h30m`` or ``7d`` in whole seconds, or raise InvalidDocument."""
     match = _DURATION(duration)
     if not duration or match is None:
-        raise InvalidDocument(f"{field}: {duration!r} is not a duration; write it like 30s, 15m, 24h or 7d")
+        raise InvalidDocument(f"{field}: {duration[:40]!r} is not a duration; write it like 30s, 15m, 24h or 7d")
     days, hours, minutes, secs = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + secs
 
@@ -196,6 +197,8 @@ def parse(document: Mapping[str, Any]) -> Document:
         raise InvalidDocument(f"{kind}: metadata.name must be a string")
     name, namespace = metadata["name"], metadata.get("namespace")
     where = f"{kind}/{name}"
+    if namespace is not None and not isinstance(namespace, str):
+        raise InvalidDocument(f"{where}: metadata.namespace must be a string")
     if kind == "Tenant":
         spec = _decode(TenantSpec, document, where=where)
         _check_tenant(spec, where=where)
@@ -211,7 +214,9 @@ def _decode(kind: type[_Spec], document: Mapping[str, Any], *, where: str) -> _S
     try:
         return msgspec.convert(document.get("spec"), kind)
     except msgspec.ValidationError as error:
-        raise InvalidDocument(f"{where}: {str(error).replace('`$', '`spec')}") from error
+        # msgspec says no path where the fault is at the root.
+        message = str(error) if "`$" in str(error) else f"{error} - at `$`"
+        raise InvalidDocument(f"{where}: {message.replace('`$', '`spec')}") from error
 
 
 def _check_tenant(spec: TenantSpec, *, where: str) -> None:

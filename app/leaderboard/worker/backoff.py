@@ -12,16 +12,17 @@ LONGEST_SECONDS = 5.0
 
 
 class Backoff:
-    """One dependency's outage. Not for concurrent use."""
+    """The outages of one dependency, `what` by name. Not for concurrent use."""
 
-    def __init__(self, *, stop: asyncio.Event) -> None:
+    def __init__(self, what: str, *, stop: asyncio.Event) -> None:
+        self._what = what
         self._stop = stop
         self._failures = 0
 
     async def wait(self, error: Exception) -> None:
         """Pause before the next attempt, shorter when asked to stop. The first failure in a row is logged."""
         if self._failures == 0:
-            log.warning("outage, trying again until it is over: %s", error)
+            log.warning("%s: outage, trying again until it is over: %s", self._what, error)
         pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
         self._failures += 1
         try:
@@ -32,5 +33,5 @@ class Backoff:
     def over(self) -> None:
         """Say that it works (again)."""
         if self._failures:
-            log.info("the outage is over after %d failed attempts", self._failures)
+            log.info("%s: the outage is over after %d failed attempts", self._what, self._failures)
         self._failures = 0

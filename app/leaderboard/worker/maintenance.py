@@ -31,7 +31,7 @@ async def once(pool: Pool, *, retention_days: int, now: datetime) -> None:
 
 async def run(pool: Pool, *, retention_days: int, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
     """Keep house now and every `EVERY_SECONDS` until `stop` is set."""
-    outage = Backoff(stop=stop)
+    outage = Backoff("PostgreSQL (maintenance)", stop=stop)
     while not stop.is_set():
         try:
             await once(pool, retention_days=retention_days, now=clock())

@@ -67,8 +67,8 @@ class OutboxWorker:
         self._batch = batch
         self._stop = stop
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._redis_outage = Backoff(stop=stop)
-        self._database_outage = Backoff(stop=stop)
+        self._redis_outage = Backoff("Redis", stop=stop)
+        self._database_outage = Backoff("PostgreSQL", stop=stop)
         self._next_claim = 0.0
         self.moved = 0
         """Entries that left the outbox through this worker."""

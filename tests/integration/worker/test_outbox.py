@@ -55,7 +55,6 @@ async def test_a_worker_that_died_between_ledger_and_acknowledgement_counts_once
     assert await ledger.append(world.pool, events) == 2
     monkeypatch.setattr(outbox, "CLAIM_EVERY_SECONDS", 0.05)
     await world.drain()
-    assert await world.one("SELECT count(*), sum(score_updates)::int FROM score_events, usage_rollups") == (2, 4)
     assert await count(world) == 2
     assert await world.one("SELECT score_updates FROM usage_rollups") == (2,)
 
@@ -140,7 +139,7 @@ async def test_an_outage_of_postgres_delays_and_loses_nothing(make_postgres, red
             await eventually(world._empty)
         assert await count(world) == 60
         assert await world.one("SELECT score_updates FROM usage_rollups") == (60,)
-        assert caplog.text.count("outage, trying again") == 1
+        assert caplog.text.count("PostgreSQL: outage, trying again") == 1
 
 
 async def test_an_outage_of_redis_ends_by_itself(database, make_redis, caplog):

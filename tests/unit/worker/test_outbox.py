@@ -49,7 +49,7 @@ def test_both_protocols_shapes_are_read():
 
 async def test_an_outage_is_logged_once_and_once_when_it_is_over(monkeypatch, caplog):
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.0)
-    outage = Backoff(stop=asyncio.Event())
+    outage = Backoff("it", stop=asyncio.Event())
     with caplog.at_level(logging.INFO):
         for _ in range(5):
             await outage.wait(RuntimeError("away"))
@@ -62,7 +62,7 @@ async def test_a_pause_ends_when_told_to_stop(monkeypatch):
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 3600.0)
     monkeypatch.setattr(backoff, "LONGEST_SECONDS", 3600.0)
     stop = asyncio.Event()
-    waiting = asyncio.create_task(Backoff(stop=stop).wait(RuntimeError("away")))
+    waiting = asyncio.create_task(Backoff("it", stop=stop).wait(RuntimeError("away")))
     await asyncio.sleep(0)
     stop.set()
     await waiting

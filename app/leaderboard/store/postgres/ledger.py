@@ -41,8 +41,9 @@ class Position(NamedTuple):
 
 
 # One statement: what ON CONFLICT let through is what is counted, so a batch written twice counts once.
-# Arrays rather than COPY into a temporary table: 2,000 events a batch, Postgres 18 with fsync on, two cores shared with
-# others: 64,000-76,000 events/s at 3.5-4.6 us of our CPU an event, against 57,000-68,000 at 6.4-6.8 us.
+# Arrays rather than (text) COPY into a temporary table. 2,000 events a batch, Postgres 18 with fsync on, two cores
+# shared with others, four runs each: 63,000-76,000 events/s at 3.4-4.6 us of our CPU an event.
+# COPY: 48,000-68,000 at 5.3-6.8 us.
 _APPEND = """
 WITH inserted AS (
     INSERT INTO score_events

@@ -153,6 +153,8 @@ class _Connection(asyncio.Protocol):
             self._transport.write(packed)
 
     def data_received(self, data: bytes) -> None:
+        if self.closed:  # out of step: nothing more on it may be taken for an answer
+            return
         reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
@@ -181,6 +183,7 @@ class _Connection(asyncio.Protocol):
         return len(self._waiting)
 
     def abort(self) -> None:
+        self.closed = True  # `connection_lost` comes a turn of the loop later
         if self._transport is not None:
             self._transport.abort()
 
@@ -264,14 +267,15 @@ class Multiplexer:
 
     async def close(self) -> None:
         """Close the connection; calls still under way fail."""
+        connection = self._connection  # the task forgets it when it ends
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        if self._connection is not None:
-            self._connection.flush()
-            self._connection.abort()
-            self._connection = None
+        if connection is not None:
+            connection.flush()
+            connection.abort()
+            await connection.lost.wait()
 
     def call(self, *args: str | bytes | int | float) -> "asyncio.Future[Any]":
         """Queue one command for the next write and return the future of its reply (bytes, int, list or None).
@@ -296,8 +300,9 @@ class Multiplexer:
         waiter = connection.loop.create_future()
         read = connection.unsent.get(key)
         if read is None:
+            packed = _pack(args)  # may raise: before there is anything to join
             read = connection.unsent[key] = Shared(decode)
-            connection.send(_pack(args), read)
+            connection.send(packed, read)
         read.join(waiter)
         return waiter
 
@@ -318,6 +323,7 @@ class Multiplexer:
         return connection
 
     async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         delay = 0.05
         while True:
             try:
@@ -327,9 +333,10 @@ class Multiplexer:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, 1.0)
                 continue
-            delay = 0.05
+            connected_at = loop.time()
             self.connects += 1
             self._connection = connection
+            self._cause = "the connection was just lost"
             self._up.set()
             log.info("redis connected", extra={"endpoint": repr(self._endpoint), "connects": self.connects})
             try:
@@ -338,6 +345,12 @@ class Multiplexer:
                 self._connection = None
                 self._up.clear()
             self._note_down("connection lost")
+            if loop.time() - connected_at >= 1.0:
+                delay = 0.05
+            else:
+                # A server that takes connections and drops them must not be asked for new ones without a pause.
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, 1.0)
 
     def _note_down(self, cause: str) -> None:
         # Once per outage, not per attempt.

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
 from redis.asyncio import Redis
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_MS = 250
 SILENCE_S = 0.75
 MAX_LENGTH = 10_000
+MAX_READ = 1_000
+"""Entries one read takes. One that is full means a backlog of unknown length: everything is forgotten instead."""
+
+_BEGINNING = b"0-0"
 
 
 async def publish(redis: Redis, *, kind: Literal["key", "tenant"], id: str) -> None:
@@ -35,8 +40,8 @@ async def publish(redis: Redis, *, kind: Literal["key", "tenant"], id: str) -> N
 class Subscriber(Protocol):
     """What is told of revocations."""
 
-    def forget(self, kind: str, id: str) -> None:
-        """Drop what is kept of one key or tenant."""
+    def forget(self, revoked: AbstractSet[tuple[str, str]]) -> None:
+        """Drop what is kept of each (kind, id): a key or a tenant."""
 
     def forget_all(self) -> None:
         """Drop everything: revocations may have been missed."""
@@ -80,12 +85,17 @@ class RevocationTail:
                 if not cursor or connects != self._redis.connects:
                     # A new connection may be to a server that lost, or never had, what we missed: start afresh.
                     newest = await self._redis.call("XREVRANGE", keys.REVOCATIONS, "+", "-", "COUNT", 1)
-                    cursor, connects = (newest[0][0] if newest else b"0-0"), self._redis.connects
+                    cursor, connects = (newest[0][0] if newest else _BEGINNING), self._redis.connects
                     for subscriber in self._subscribers:
                         subscriber.forget_all()
                 sent_at = self._clock()
-                reply = await self._redis.call(
-                    "XREAD", "COUNT", 1000, "BLOCK", HEARTBEAT_MS, "STREAMS", keys.REVOCATIONS, cursor
+                # Nothing can be lost while XREAD waits; between two of them the stream may have been emptied
+                # (FLUSHALL) with what we had not read, and then the entry we read last is gone as well.
+                last, reply = await asyncio.gather(
+                    self._redis.call("XRANGE", keys.REVOCATIONS, cursor, cursor),
+                    self._redis.call(
+                        "XREAD", "COUNT", MAX_READ, "BLOCK", HEARTBEAT_MS, "STREAMS", keys.REVOCATIONS, cursor
+                    ),
                 )
             except RedisFailure as error:
                 if self.live:
@@ -93,11 +103,21 @@ class RevocationTail:
                 cursor = b""
                 await asyncio.sleep(0.05)
                 continue
-            for entry_id, fields in reply[0][1] if reply else ():
-                cursor = entry_id
-                pairs = dict(zip(fields[::2], fields[1::2], strict=True))
+            entries = reply[0][1] if reply else []
+            if (not last and cursor != _BEGINNING) or len(entries) == MAX_READ:
+                cursor = b""
+                continue
+            if entries:
+                cursor = entries[-1][0]
+                revoked = {_revoked(fields) for _, fields in entries}
                 for subscriber in self._subscribers:
-                    subscriber.forget(pairs[b"kind"].decode(), pairs[b"id"].decode())
+                    subscriber.forget(revoked)
             # What an answer vouches for is the moment Redis gave it: after the whole block when there was nothing.
             blocked = 0.0 if reply else HEARTBEAT_MS / 1000
             self.heard_at = min(self._clock(), sent_at + blocked)
+
+
+def _revoked(fields: list[bytes]) -> tuple[str, str]:
+    # An entry that is none of ours names nothing, and must not end the task.
+    pairs = dict(zip(fields[::2], fields[1::2], strict=True))
+    return pairs.get(b"kind", b"").decode(errors="replace"), pairs.get(b"id", b"").decode(errors="replace")

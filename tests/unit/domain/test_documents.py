@@ -1,0 +1,163 @@
+"""Documents: what they mean, and that every refusal names the field."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from leaderboard.domain import documents
+from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, TenantDocument, parse, seconds
+from leaderboard.domain.errors import DomainError, InvalidDocument
+from leaderboard.domain.keys import Scope
+
+
+def tenant(**spec):
+    return document("Tenant", {"slug": "acme"} | spec)
+
+
+def board(**spec):
+    return document("Leaderboard", {"tenantRef": {"name": "acme"}, "key": "global"} | spec)
+
+
+def document(kind, spec, **changes):
+    return {"apiVersion": documents.API_VERSION, "kind": kind, "metadata": {"name": "one"}, "spec": spec} | changes
+
+
+def without(given, field):
+    return {name: value for name, value in given.items() if name != field}
+
+
+def test_a_tenant_has_its_defaults():
+    parsed = parse(tenant())
+    assert isinstance(parsed, TenantDocument)
+    assert [project.name for project in parsed.spec.projects] == ["default"]
+    assert parsed.spec.plan == "free"
+    assert parsed.spec.deletion_policy is DeletionPolicy.RETAIN
+    assert parsed.spec.api_key.scope is Scope.ADMIN
+    assert parsed.spec.quotas is None
+
+
+def test_a_leaderboard_has_its_defaults():
+    parsed = parse(board())
+    assert isinstance(parsed, LeaderboardDocument)
+    assert parsed.spec.project == "default"
+    assert parsed.spec.board() == BoardSpec(key="global")
+
+
+def test_a_leaderboard_says_its_rules_in_the_platforms_terms():
+    parsed = parse(
+        board(
+            sortOrder="Ascending", scoreUpdate="Best", tiePolicy="Shared", maxEntries=5, publicRead=True, suspend=True
+        )
+    )
+    assert parsed.spec.board() == BoardSpec(
+        key="global",
+        sort_order=SortOrder.ASCENDING,
+        score_update=ScoreUpdate.BEST,
+        tie_policy=TiePolicy.SHARED,
+        max_entries=5,
+        public_read=True,
+        suspended=True,
+    )
+
+
+REFUSED = [
+    (tenant() | {"apiVersion": "v1"}, "apiVersion"),
+    (without(tenant(), "apiVersion"), "apiVersion"),
+    (tenant() | {"kind": "Pod"}, "kind"),
+    (without(tenant(), "kind"), "kind"),
+    (tenant() | {"metadata": {}}, "metadata.name"),
+    (tenant() | {"metadata": None}, "metadata.name"),
+    (tenant() | {"metadata": {"name": 5}}, "metadata.name"),
+    (tenant() | {"metadata": {"name": "a", "namespace": 5}}, "metadata.namespace"),
+    (without(tenant(), "spec"), "spec"),
+    (tenant() | {"spec": []}, "spec"),
+    (document("Tenant", {}), "slug"),
+    (tenant(slug="A"), "slug"),
+    (tenant(slug="a\n"), "slug"),
+    (tenant(slug=5), "spec.slug"),
+    (tenant(colour="red"), "colour"),
+    (tenant(suspend="yes"), "spec.suspend"),
+    (tenant(plan=5), "spec.plan"),
+    (tenant(projects=[]), "projects"),
+    (tenant(projects=[{"name": "a"}, {"name": "a"}]), "projects"),
+    (tenant(projects=[{"name": "a:b"}]), "project name"),
+    (tenant(projects=[{"nam": "a"}]), "spec.projects[0]"),
+    (tenant(projects="a"), "spec.projects"),
+    (tenant(quotas={"maxLeaderboards": "many"}), "spec.quotas.maxLeaderboards"),
+    (tenant(quotas={"maxLeaderboards": True}), "spec.quotas.maxLeaderboards"),
+    (tenant(quotas={"requests": 5}), "spec.quotas"),
+    (tenant(deletionPolicy="Orphan"), "spec.deletionPolicy"),
+    (tenant(apiKey={"scope": "root"}), "spec.apiKey.scope"),
+    (tenant(apiKey={"gracePeriod": "1 day"}), "apiKey.gracePeriod"),
+    (tenant(apiKey={"gracePeriod": ""}), "apiKey.gracePeriod"),
+    (tenant(apiKey={"gracePeriod": 5}), "spec.apiKey.gracePeriod"),
+    (tenant(apiKey={"gracePeriod": "٣h"}), "apiKey.gracePeriod"),
+    (tenant(apiKey={"gracePeriod": "9" * 5000 + "d"}), "apiKey.gracePeriod"),
+    (tenant(apiKey={"rotateEvery": "1h\n"}), "apiKey.rotateEvery"),
+    (tenant(apiKey={"rotateEvery": "1h", "gracePeriod": "1h"}), "apiKey.rotateEvery"),
+    (tenant(allowedNamespaces={"from": "Everywhere"}), "spec.allowedNamespaces.from"),
+    (document("Leaderboard", {"key": "global"}), "tenantRef"),
+    (board(tenantRef="acme"), "spec.tenantRef"),
+    (board(tenantRef={}), "spec.tenantRef"),
+    (board(key="Global"), "key"),
+    (board(key="a" * 129), "key"),
+    (board(project="a.b"), "project"),
+    (board(sortOrder="descending"), "spec.sortOrder"),
+    (board(scoreUpdate="Max"), "spec.scoreUpdate"),
+    (board(tiePolicy="Random"), "spec.tiePolicy"),
+    (board(maxEntries=-1), "max_entries"),
+    (board(maxEntries=10_000_001), "max_entries"),
+    (board(maxEntries=1.5), "spec.maxEntries"),
+    (board(publicRead=1), "spec.publicRead"),
+    (board(reset={"schedule": "@daily"}), "reset"),
+]
+
+
+@pytest.mark.parametrize(("given", "field"), REFUSED, ids=[f"{n}-{field}" for n, (_, field) in enumerate(REFUSED)])
+def test_what_is_refused_is_named(given, field):
+    with pytest.raises(InvalidDocument) as refused:
+        parse(given)
+    assert field in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(["Tenant", "Leaderboard"]),
+    st.dictionaries(
+        st.sampled_from(["slug", "key", "projects", "quotas", "apiKey", "tenantRef", "maxEntries", "suspend", "plan"]),
+        json,
+    ),
+)
+def test_no_document_raises_anything_but_a_refusal(kind, spec):
+    try:
+        parse(document(kind, spec))
+    except DomainError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("30s", 30), ("15m", 900), ("24h", 86_400), ("7d", 604_800), ("1h30m", 5_400), ("1d1h1m1s", 90_061), ("0s", 0)],
+)
+def test_durations(text, expected):
+    assert seconds(text, field="f") == expected
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "1w", "-1h", "1.5h", "1m1h", "1h 5m", "1H", "1h\n", "1_0s", "1e3s"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(InvalidDocument, match="apiKey"):
+        seconds(text, field="apiKey")
+
+
+def test_the_longest_duration_still_fits_a_date():
+    longest = seconds("999999d999999h999999m999999s", field="f")
+    assert datetime.now(UTC) + timedelta(seconds=longest)
