@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+
 import openloop
+from leaderboard.store.redis import keys, scripts
 from shapes import Shape
 from stack import OUTBOX_MAX, Cores, Server, Stack, cpu_seconds
-
-from leaderboard.store.redis import keys, scripts
 
 CONNECTIONS = openloop.CONNECTIONS
 

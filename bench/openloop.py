@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
+
 import shapes
 
 CONNECTIONS = 32
@@ -77,8 +78,8 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
         if not ready and pause == _SILENCE_SECONDS:
             raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} s")
         for connection in ready:
-            data = partial.pop(connection, b"") + connection.recv(1 << 18)
-            if not _whole(data):
+            data = partial.pop(connection, b"") + _receive(connection)
+            if not whole(data):
                 partial[connection] = data
                 continue
             latencies.append(clock() - due_of.pop(connection))
@@ -91,9 +92,25 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
     return _result(latencies, late or [0.0], seconds=seconds, refused=refused)
 
 
-def _whole(data: bytes) -> bool:
+def ask(address: tuple[str, int], request: bytes) -> bytes:
+    """Send one request and return the body of its answer."""
+    with socket.create_connection(address) as connection:
+        connection.sendall(request)
+        answer = _receive(connection)
+        while not whole(answer):
+            answer += _receive(connection)
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def _receive(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 18)
     if not data:
         raise ConnectionError("the server closed a connection")
+    return data
+
+
+def whole(data: bytes) -> bool:
+    """Whether `data` is a complete answer."""
     head = data.find(b"\r\n\r\n")
     if head < 0:
         return False

@@ -1,19 +1,18 @@
 """What is measured. Each section returns rows; repetitions are interleaved (A B A B ...), so that a slow minute of the
 machine falls on all cases alike."""
 
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import load
 import msgspec
-import shapes
-from load import Load, Sample, median
-from stack import SLUG, Server, Stack, cpu_seconds
 
 import leaderboard
+import openloop
+import shapes
 from leaderboard.store.redis import keys
+from load import Load, Sample, median
+from stack import SLUG, Server, Stack, cpu_seconds
 
 SATURATED = 0.7
 """The share of the saturated rate at which p99 is measured."""
@@ -53,7 +52,9 @@ class Bench:
         stack.fill("lean", members=plan.members, ordered=False)
         self.saturate(self.ours, shapes.write(stack.key), seconds=1)  # warm
 
-    def saturate(self, server: Server, shape: shapes.Shape, *, seconds: int = 0, boards: int = 1, members: int = 0) -> Sample:
+    def saturate(
+        self, server: Server, shape: shapes.Shape, *, seconds: int = 0, boards: int = 1, members: int = 0
+    ) -> Sample:
         """Run wrk once and drop what it left in Redis."""
         sample = self._load.saturate(
             server, shape, seconds=seconds or self._plan.seconds, boards=boards, members=members or None
@@ -84,7 +85,9 @@ class Bench:
         stack, key = self._stack, self._stack.key
         baseline = stack.api("baseline", baseline=True)
         self.saturate(baseline, shapes.write(key), seconds=1)
-        nginx = stack.nginx(small=_answer_size(self.ours, shapes.write(key)), large=_answer_size(self.ours, shapes.top(key)))
+        nginx = stack.nginx(
+            small=_answer_size(self.ours, shapes.write(key)), large=_answer_size(self.ours, shapes.top(key))
+        )
         write = shapes.write(key)
         small = msgspec.structs.replace(write, path="/small")
         large = msgspec.structs.replace(shapes.top(key), path="/large")
@@ -182,7 +185,9 @@ class Bench:
         count = 10_000
         for case, idempotent in (("event in the outbox", False), ("Idempotency-Key record", True)):
             before = client.info("memory")["used_memory"]
-            self._load.constant(self.ours, shapes.write(self._stack.key, idempotent=idempotent), rate=None, requests=count)
+            self._load.constant(
+                self.ours, shapes.write(self._stack.key, idempotent=idempotent), rate=None, requests=count
+            )
             after = client.info("memory")["used_memory"]
             if idempotent:
                 after -= client.memory_usage(keys.OUTBOX, samples=0) or 0
@@ -219,9 +224,11 @@ class Bench:
         )
         worker = stack.worker()
         beside = self._interleave(
-            {"single write, the worker on the API's core": lambda: self._load.saturate(
-                self.ours, shapes.write(stack.key), seconds=self._plan.seconds
-            )}
+            {
+                "single write, the worker on the API's core": lambda: self._load.saturate(
+                    self.ours, shapes.write(stack.key), seconds=self._plan.seconds
+                )
+            }
         )
         beside[0].numbers = {"backlog": stack.client.xlen(keys.OUTBOX)}
         stack.stop_server(worker)
@@ -258,7 +265,10 @@ class Bench:
                 steady.samples.append(self.constant(self.ours, shape, rate=SATURATED * sample.rate))
                 self._say(f"    {saturated.case}: {sample.rate:,.0f}/s, p99 {steady.samples[-1].p99_ms:.2f} ms")
         self._persist("everysec")
-        return {"durability": [pair[0] for pair in rows.values()], "durability_latency": [pair[1] for pair in rows.values()]}
+        return {
+            "durability": [pair[0] for pair in rows.values()],
+            "durability_latency": [pair[1] for pair in rows.values()],
+        }
 
     def _persist(self, mode: str) -> None:
         client = self._stack.client
@@ -286,11 +296,4 @@ def peer(bench: Bench, stack: Stack, load_: Load, plan: Plan, *, server: Server,
 def _answer_size(server: Server, shape: shapes.Shape) -> int:
     """Return the size of the body of one answer, in bytes."""
     request = next(shapes.fill(shape.template(server.host), members=iter([0]), boards=1, seed=1))
-    import socket
-
-    with socket.create_connection((server.host, server.port)) as connection:
-        connection.sendall(request)
-        answer = b""
-        while not load.openloop.whole(answer):
-            answer += connection.recv(1 << 18)
-    return len(answer.partition(b"\r\n\r\n")[2])
+    return len(openloop.ask((server.host, server.port), request))

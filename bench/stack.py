@@ -280,7 +280,9 @@ def _nginx(folder: Path, *, port: int, small: int, large: int) -> str:
         text = '{"pad":"' + "x" * max(0, size - 10) + '"}'
         chunks = [text[at : at + 3000] for at in range(0, len(text), 3000)]
         sets = "".join(f"set $c{index} '{chunk}'; " for index, chunk in enumerate(chunks))
-        return f"location /{name} {{ {sets} return 200 '{''.join(f'${{c{index}}}' for index in range(len(chunks)))}'; }}"
+        return (
+            f"location /{name} {{ {sets} return 200 '{''.join(f'${{c{index}}}' for index in range(len(chunks)))}'; }}"
+        )
 
     paths = "".join(
         f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,7 +1,6 @@
 """The application factory: everything is wired here, and collaborators come in as arguments."""
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -120,7 +119,7 @@ async def open_parts(
 ) -> Parts:
     """Return the opened parts of one process. `telemetry` None (and the setting off) sees nothing and costs nothing."""
     if telemetry is None and config.telemetry:
-        telemetry = otel.set_up("leaderboard-api", instance=f"{socket.gethostname()}-{os.getpid()}")
+        telemetry = otel.set_up("leaderboard-api", instance=otel.instance_id())
     pool = await open_pool(config.database_url, size=config.database_pool, timeout=config.database_timeout)
     parts = Parts(config, pool, clock=clock or Clock(), entropy=entropy, telemetry=telemetry)
     await parts.open()

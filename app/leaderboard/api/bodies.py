@@ -40,7 +40,7 @@ class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score_update: str = "sum"
     sort_order: str = "descending"
     tie_policy: str = "first_to_reach"
-    max_entries: int = 0
+    max_entries: int | float = 0
     public_read: bool = False
 
 
@@ -50,7 +50,7 @@ class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score_update: str | msgspec.UnsetType = msgspec.UNSET
     sort_order: str | msgspec.UnsetType = msgspec.UNSET
     tie_policy: str | msgspec.UnsetType = msgspec.UNSET
-    max_entries: int | msgspec.UnsetType = msgspec.UNSET
+    max_entries: int | float | msgspec.UnsetType = msgspec.UNSET
     public_read: bool | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -33,7 +33,7 @@ h3 { font-size: 1.1rem; margin: 0; } h4 { font-size: .9rem; margin: 1.2rem 0 .3r
 p, ul { margin: .5rem 0; } a { color: var(--link); }
 code, pre { font: .875em/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .7rem .9rem; margin: .4rem 0;
-  overflow-x: auto; }
+  white-space: pre-wrap; overflow-wrap: anywhere; }
 article { border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem; margin: 1rem 0; }
 .call { display: flex; flex-wrap: wrap; gap: .2rem .6rem; align-items: baseline; margin: .3rem 0; }
 .call code { font-size: .95rem; font-weight: 600; overflow-wrap: anywhere; }
@@ -127,8 +127,8 @@ class _Reference:
             for kind in sorted(problems.TYPES.values(), key=lambda kind: (kind.status, kind.name))
         )
         parts.append(
-            f'<h2 id="problems">Problem types</h2><p>The {_code("type")} of a problem is {_code(problems.PREFIX)} and its '
-            "name.</p>" + _table(("Type", "Status", "What it means and what to do"), rows)
+            f'<h2 id="problems">Problem types</h2><p>{_code("type")} is {_code(problems.PREFIX)} and the name.</p>'
+            + _table(("Type", "Status", "What it means and what to do"), rows)
         )
         return "".join(parts)
 
@@ -206,7 +206,7 @@ class _Reference:
         if kind == "array":
             items = self._resolve(schema["items"])
             fields = ", ".join(items.get("properties", {}))
-            words = "list of " + (f"{{{escape(fields)}}}" if fields else self._summary(items) or "updates")
+            words = "list of " + (f"{{{escape(fields)}}}" if fields else self._summary(items) or "objects")
         else:
             words = " or ".join(kind) if isinstance(kind, list) else escape(kind)
         bounds = [

@@ -118,7 +118,7 @@ async def restore(
     admin = BoardAdmin(redis)
     if await admin.read_meta(board_key) is not None:
         await admin.set_state(board_key, BoardState.REBUILDING)
-    await _drained(redis, seconds=drain_seconds)
+    await drained(redis, seconds=drain_seconds)
     position = await ledger.max_position(conn, board.id)
     entries = [(row.member, row.score, row.order_prefix) async for row in ledger.latest(conn, board.id)]
     await admin.restore(board_key, entries, board.spec.tie_policy)
@@ -131,7 +131,7 @@ async def restore(
     return board, len(entries)
 
 
-async def _drained(redis: Redis, *, seconds: float) -> None:
+async def drained(redis: Redis, *, seconds: float) -> None:
     """Wait until everything that is in the outbox now has left it.
 
     The board accepts no writes by now, so none of its events can come later. Entries leave only when they are in the

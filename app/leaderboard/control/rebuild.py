@@ -12,7 +12,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from leaderboard.control import namespace
-from leaderboard.control.errors import BoardNotFound
+from leaderboard.control.errors import BoardNotFound, NotDrained
 from leaderboard.domain.boards import TiePolicy
 from leaderboard.store.postgres import boards, ledger
 from leaderboard.store.postgres.boards import PlacedBoard
@@ -116,6 +116,11 @@ async def _verify(pool: Pool, redis: Redis, place: PlacedBoard, *, wait_seconds:
         if before is None or before.id != place.board.id or before.state is BoardState.REBUILDING:
             why = "Redis has no meta of it" if before is None else "its rebuild did not finish"
             return BoardReport(path=place.path, verdict=Verdict.MISSING, detail=why)
+        # A number in the ledger says nothing of those below it: a batch that a dead worker held is written last.
+        try:
+            await namespace.drained(redis, seconds=max(0.0, deadline - asyncio.get_running_loop().time()))
+        except NotDrained as error:
+            return BoardReport(path=place.path, verdict=Verdict.BEHIND, detail=str(error))
         position = await ledger.max_position(pool, place.board.id)
         # Not `==`: a ledger ahead of Redis will not be waited for, it is the difference to report.
         if position.seq >= before.seq:

@@ -5,6 +5,8 @@ semantic conventions where there is one (``http.server.request.duration``, in se
 and are not global, so a test reads what it caused and nothing else.
 """
 
+import os
+import socket
 from collections.abc import Sequence
 
 from opentelemetry.context import Context
@@ -87,6 +89,11 @@ class _Discard(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002
         """Drop `spans`."""
         return SpanExportResult.SUCCESS
+
+
+def instance_id() -> str:
+    """Return the ``service.instance.id`` of this process: its host and number, stable while it lives."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def set_up(service: str, *, instance: str) -> Telemetry:

@@ -10,17 +10,20 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import psycopg
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.redis import events, keys
+from leaderboard.telemetry.otel import Telemetry
 from leaderboard.worker.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,10 @@ class OutboxWorker:
     `batch` is the number of events per transaction. `redis` must not decode answers, nor repeat commands by itself.
     """
 
-    def __init__(self, pool: Pool, redis: Redis, *, batch: int, stop: asyncio.Event) -> None:
+    def __init__(
+        self, pool: Pool, redis: Redis, *, batch: int, stop: asyncio.Event, telemetry: Telemetry | None = None
+    ) -> None:
+        self._telemetry = telemetry
         self._pool = pool
         self._redis = redis
         self._batch = batch
@@ -156,7 +162,7 @@ class OutboxWorker:
         """Write the events; return those that Postgres refuses for good, None when told to stop before it was done."""
         while True:
             try:
-                await ledger.append(self._pool, [entry.event for entry in entries if entry.event is not None])
+                await self._append([entry.event for entry in entries if entry.event is not None])
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 # One of them cannot be stored, now or ever. Halve the batch until it is alone.
                 if len(entries) == 1:
@@ -173,6 +179,23 @@ class OutboxWorker:
             else:
                 self._database_outage.over()
                 return []
+
+    async def _append(self, batch: list[events.ScoreEvent]) -> None:
+        if self._telemetry is None:
+            await ledger.append(self._pool, batch)
+            return
+        started = time.perf_counter()
+        attributes: dict[str, str | int] = {
+            "db.system.name": "postgresql",
+            "db.collection.name": "score_events",
+            "db.operation.batch.size": len(batch),
+        }
+        with self._telemetry.tracer.start_as_current_span(
+            "INSERT score_events", kind=SpanKind.CLIENT, attributes=attributes
+        ):
+            written = await ledger.append(self._pool, batch)
+        self._telemetry.ledger_duration.record(time.perf_counter() - started)
+        self._telemetry.ledger_events.add(written)
 
     async def _remove(self, entries: list[Entry], dead: Iterable[Entry]) -> None:
         pipe = self._redis.pipeline(transaction=True)

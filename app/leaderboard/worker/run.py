@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 
 from leaderboard.config import Config
 from leaderboard.store.postgres.pool import open_pool
+from leaderboard.telemetry import otel
 from leaderboard.worker import maintenance
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 
@@ -29,7 +30,8 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         socket_connect_timeout=config.redis_timeout,
         retry=Retry(NoBackoff(), 0),
     )
-    outbox = OutboxWorker(pool, redis, batch=config.ledger_batch, stop=stop)
+    telemetry = otel.set_up("leaderboard-worker", instance=otel.instance_id()) if config.telemetry else None
+    outbox = OutboxWorker(pool, redis, batch=config.ledger_batch, stop=stop, telemetry=telemetry)
     log.info("worker started, %d events a batch", config.ledger_batch)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -42,4 +44,6 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     finally:
         await redis.aclose()
         await pool.close()
+        if telemetry is not None:
+            telemetry.close()
     log.info("worker stopped after moving %d events", outbox.moved)

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from leaderboard.domain.boards import (
     MAX_ENTRIES_LIMIT,
     BoardSpec,

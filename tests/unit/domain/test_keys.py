@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from leaderboard.domain.errors import InvalidApiKey
 from leaderboard.domain.keys import Scope, digest, make_key, parse_key
 

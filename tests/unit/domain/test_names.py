@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from leaderboard.domain import names
 from leaderboard.domain.errors import InvalidName
 from leaderboard.store.redis import keys

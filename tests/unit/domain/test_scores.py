@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from leaderboard.domain.errors import InvalidScore
 from leaderboard.domain.scores import MAX_EXACT, check_increment, check_number, plain
 

@@ -65,6 +65,13 @@ def _enum(kind: type[_Enum], text: str, *, field: str) -> _Enum:
         raise Problem(problems.INVALID_REQUEST, f"{field} must be one of {takes}, got {text[:40]!r}") from None
 
 
+def _whole(number: float, *, field: str) -> int:
+    # 10.0 is an integer in JSON (JSON Schema 2020-12, 6.1.1), and what some encoders make of 10.
+    if isinstance(number, float) and not number.is_integer():
+        raise Problem(problems.INVALID_REQUEST, f"{field} must be a whole number, got {number}")
+    return int(number)
+
+
 def _path_key(leaderboard: str) -> str:
     try:
         return names.board_key(leaderboard)
@@ -120,7 +127,7 @@ class Leaderboards:
                 score_update=_enum(ScoreUpdate, asked.score_update, field="score_update"),
                 sort_order=_enum(SortOrder, asked.sort_order, field="sort_order"),
                 tie_policy=_enum(TiePolicy, asked.tie_policy, field="tie_policy"),
-                max_entries=asked.max_entries,
+                max_entries=_whole(asked.max_entries, field="max_entries"),
                 public_read=asked.public_read,
             )
         )
@@ -162,6 +169,8 @@ class Leaderboard:
         for name, kind in (("score_update", ScoreUpdate), ("sort_order", SortOrder), ("tie_policy", TiePolicy)):
             if name in given:
                 given[name] = _enum(kind, given[name], field=name)
+        if "max_entries" in given:
+            given["max_entries"] = _whole(given["max_entries"], field="max_entries")
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,

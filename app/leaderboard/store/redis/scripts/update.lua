@@ -61,16 +61,17 @@ local replies = {}
 for i = 1, count do
   local at = 5 + (i - 1) * width
   local record = idempotent and redis.call('GET', KEYS[4 + i])
-  -- A record is '<fingerprint> <board id>.<incarnation> <answer>'; another board under the same name starts afresh.
+  -- A record is '<fingerprint> <board id> <answer>': a board made again under the same name starts afresh, one that
+  -- was rebuilt does not, or a retry from before the rebuild would count twice.
   local fingerprint, board, answer
   if record then fingerprint, board, answer = string.match(record, '^(%S+) (%S+) (.*)$') end
-  if record and board == meta[1] .. '.' .. meta[2] then
+  if record and board == meta[1] then
     replies[i] = fingerprint == ARGV[at + 2] and 'R ' .. answer or 'E idempotency-mismatch'
   else
     local applied, refused = apply(i - 1, ARGV[at], ARGV[at + 1])
     replies[i] = applied and 'A ' .. applied or refused
     if applied and idempotent then
-      redis.call('SET', KEYS[4 + i], ARGV[at + 2] .. ' ' .. meta[1] .. '.' .. meta[2] .. ' ' .. applied, 'EX', ARGV[2])
+      redis.call('SET', KEYS[4 + i], ARGV[at + 2] .. ' ' .. meta[1] .. ' ' .. applied, 'EX', ARGV[2])
     end
   end
 end

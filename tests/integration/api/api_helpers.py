@@ -1,0 +1,90 @@
+"""A plain client of the API for these tests, and what several of them check of an answer."""
+
+import http.client
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from leaderboard.api import problems
+
+
+class Answer(NamedTuple):
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One keep-alive connection with a key of its own, or none."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = url
+        self.key = key
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, raw: bytes = b""
+    ) -> Answer:
+        """Send one request, with `body` as JSON or `raw` as it is."""
+        given = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        data = raw or None
+        if body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            given["Content-Type"] = "application/json"
+        given |= headers or {}
+        try:
+            self._connection.request(method, path, body=data, headers=given)
+            response = self._connection.getresponse()
+            answer = Answer(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
+        except BaseException:
+            self._connection.close()
+            raise
+        if "connection" in answer.headers and answer.headers["connection"] == "close":
+            self._connection.close()
+        return answer
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        return self.call("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def make(self, key: str, **rules: Any) -> Any:
+        """Make a board and return it."""
+        answer = self.post("/v1/leaderboards", {"key": key, **rules})
+        assert answer.status == 201, answer
+        return answer.json()
+
+    def add(self, board: str, *scores: tuple[str, float], field: str = "increment") -> None:
+        """Send one update per (user, number)."""
+        for user, number in scores:
+            answer = self.post("/v1/scores/update", {"leaderboard": board, "user": user, field: number})
+            assert answer.status == 200, answer
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def assert_problem(answer: Answer, kind: problems.ProblemType, *, detail: str = "") -> dict[str, Any]:
+    """Check that `answer` is a whole problem of this kind, with `detail` in its detail; return it."""
+    body = answer.json()
+    assert (answer.status, body["type"]) == (kind.status, f"/problems/{kind.name}"), answer
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert body["status"] == kind.status
+    assert body["title"] == kind.title
+    assert body["advice"] == kind.advice
+    assert re.fullmatch("[0-9a-f]{32}", body["trace_id"])
+    assert detail in body.get("detail", ""), body
+    return body

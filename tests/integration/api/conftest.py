@@ -1,0 +1,69 @@
+"""One platform for a module of these tests: what they change is their own tenants'."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `api_helpers`; importlib mode leaves sys.path alone
+
+from api_helpers import Client
+from support.platform import Platform
+from support.servers import PostgresServer, RedisServer
+from support.tenants import Tenant, make_tenant
+
+
+@pytest.fixture(scope="module")
+def served(
+    request: pytest.FixtureRequest,
+    postgres: PostgresServer,
+    _template: str,
+    redis_server: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Platform]:
+    """API (two workers) and worker on stores of the module's own; `WORKERS` and `ENV` of the module change them."""
+    name = "api_" + request.module.__name__.rpartition(".")[2]
+    with redis_py.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    platform = Platform(
+        tmp_path_factory.mktemp(name),
+        redis_url=redis_server.url,
+        database=postgres.create_database(name, template=_template),
+        workers=getattr(request.module, "WORKERS", 2),
+        env=getattr(request.module, "ENV", None),
+    )
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.stop()
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def new_tenant(served: Platform) -> Callable[..., Tenant]:
+    """(**wanted) -> a new tenant on `served` (see support/tenants.py)."""
+    return lambda **wanted: make_tenant(served, **wanted)
+
+
+@pytest.fixture
+def connect(served: Platform) -> Iterator[Callable[..., Client]]:
+    """(key=None) -> a client of `served`."""
+    clients: list[Client] = []
+
+    def make(key: str | None = None) -> Client:
+        clients.append(Client(served.url, key))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(new_tenant: Callable[..., Tenant], connect: Callable[..., Client]) -> Any:
+    """A client with the admin key of a new tenant that has the board `global`."""
+    return connect(new_tenant().key)
