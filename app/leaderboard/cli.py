@@ -28,10 +28,11 @@ from leaderboard.control.reconcile import Control, Outcome
 from leaderboard.domain import documents
 from leaderboard.domain.documents import Document, LeaderboardDocument, TenantDocument
 from leaderboard.domain.errors import DomainError
+from leaderboard.local import up as local
+from leaderboard.local.up import DEFAULT_DATA
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, open_pool
 from leaderboard.store.redis.errors import RedisFailure
 
-DEFAULT_DATA = Path(".leaderboard")
 _POOL_SIZE = 2
 _REQUIRED = ("LEADERBOARD_REDIS_URL", "LEADERBOARD_DATABASE_URL", "LEADERBOARD_PEPPER")
 
@@ -77,10 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate = command("migrate", _migrate, "Bring the database up to date.")
     migrate.add_argument("--break-lock", action="store_true", help="first remove the lock a crashed migration left")
     up = command("up", _up, "Run everything on this machine: Postgres, Redis, API and worker, until Ctrl-C.")
-    up.add_argument("--data", type=Path, default=DEFAULT_DATA, help="the data folder (default: %(default)s)")
-    up.add_argument(
-        "--port", type=int, default=8080, help="the API's port on 127.0.0.1; 0 takes a free one (%(default)s)"
-    )
+    local.add_arguments(up)
 
     apply = command("apply", _apply, "Make tenants and leaderboards as YAML documents describe them.")
     apply.add_argument(
@@ -117,9 +115,7 @@ def _serve(_: argparse.Namespace) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    from leaderboard.local import up
-
-    return up.run(args)
+    return local.run(args)
 
 
 def _work(_: argparse.Namespace) -> int:

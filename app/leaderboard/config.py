@@ -1,7 +1,7 @@
 """Configuration: environment variables ``LEADERBOARD_*``, read once into one typed frozen object.
 
-Nothing else in the package reads the environment. A wrong value stops the process with the variable's name and what
-it should be.
+Nothing else in the package reads the environment, but for `local.redis`, which looks for a redis-server where
+``LEADERBOARD_REDIS_SERVER`` says. A wrong value stops the process with the variable's name and what it should be.
 """
 
 import os

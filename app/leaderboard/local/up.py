@@ -45,7 +45,7 @@ DEFAULT_PORT = 8080
 _READY_SECONDS = 60.0
 _API_DRAIN_SECONDS = 30.0
 _WORKER_DRAIN_SECONDS = 60.0
-_WORKER_CRASH_SECONDS = 5.0  # when a server has died already, there is nothing to drain into
+_WORKER_CRASH_SECONDS = 5.0  # when a server has died already, there is nothing to finish the batch with
 _LOG_LIMIT = 50_000_000  # bytes; a larger log is set aside at the next start, as log.1
 
 Say = Callable[[str], None]
@@ -187,7 +187,7 @@ class LocalPlatform:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop what runs: the API finishes its requests, the worker empties the outbox, then Redis and Postgres."""
+        """Stop what runs: the API finishes its requests, the worker the batch in hand, then Redis and Postgres."""
         crashed = any(not child.alive for child in self._children())
         if self.api is not None and not self.api.stop(seconds=_API_DRAIN_SECONDS):
             self._say(f"  the API did not finish within {_API_DRAIN_SECONDS:g} s and was killed")

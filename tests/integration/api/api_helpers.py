@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from leaderboard.api import problems
+from support.platform import Platform
 
 
 class Answer(NamedTuple):
@@ -88,3 +89,10 @@ def assert_problem(answer: Answer, kind: problems.ProblemType, *, detail: str = 
     assert re.fullmatch("[0-9a-f]{32}", body["trace_id"])
     assert detail in body.get("detail", ""), body
     return body
+
+
+def assert_no_faults(served: Platform) -> None:
+    """Check that no process of the platform has logged an error since it started."""
+    lines = [line for name in ("api", "worker") for line in served.lines(name)]
+    faults = [line for line in lines if '"level":"error"' in line or '"level":"critical"' in line]
+    assert not faults, "\n".join(faults[:20])

@@ -11,6 +11,7 @@ import redis as redis_py
 sys.path.insert(0, str(Path(__file__).parent))  # for `api_helpers`; importlib mode leaves sys.path alone
 
 from api_helpers import Client
+
 from support.platform import Platform
 from support.servers import PostgresServer, RedisServer
 from support.tenants import Tenant, make_tenant

@@ -156,7 +156,7 @@ def runner(redis_url):
 @pytest.mark.parametrize("order", SortOrder)
 @pytest.mark.parametrize("tie", TiePolicy)
 def test_a_board_ranks_as_the_model_does(runner, rule, order, tie):
-    @settings(max_examples=30)
+    @settings(max_examples=60)
     @given(st.sampled_from([0, 0, 1, 3, 6]), operations(rule))
     def agrees(most, done):
         runner(scenario, rule, order, tie, most, done)
@@ -175,7 +175,7 @@ async def scenario(rig, rule, order, tie, most, done):
             assert answer == model.update(user, check_number(value, field="f"))
         elif operation == "keyed":
             user, value, key = args
-            fingerprint = f"{USERS.index(user)}:{value.hex()}"
+            fingerprint = f"{USERS.index(user)}:{text_of(rule, value)}"
             answer = await rig.scores.update(
                 board, user=user, value=text_of(rule, value), idempotency=(key, fingerprint)
             )
@@ -265,17 +265,13 @@ async def check_ledger(rig, board, model):
 async def test_a_cursor_goes_on_in_its_place_when_its_member_has_gone(rig, order, tie):
     board = await rig.board(score_update=ScoreUpdate.LATEST, sort_order=order, tie_policy=tie)
     await rig.scores.update_many(board, [(f"user-{n:03}", f"s{n % 4}", None) for n in range(60)])
-    listed = [entry.user for entry in (await rig.page(board)).entries]
-    for at in (0, 7, 29, 58, 59):
+    for at in (0, 7, 29, 55, 55):  # the last is the end of the board by then
+        listed = [entry.user for entry in (await rig.page(board)).entries]
         part = await rig.page(board, start=at, count=1)
         after = (part.entries[0].score, part.last_member)
         await rig.scores.remove(board, user=listed[at])
         rest = await rig.page(board, after=after)
         assert [entry.user for entry in rest.entries] == listed[at + 1 :]
-        listed = [entry.user for entry in (await rig.page(board)).entries]
-        if len(listed) < 60:
-            await rig.scores.update(board, user=f"again-{at}", value="s1")
-            listed = [entry.user for entry in (await rig.page(board)).entries]
 
 
 async def test_a_large_trim_numbers_its_events_apart(rig):
