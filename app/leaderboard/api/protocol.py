@@ -21,6 +21,7 @@ from leaderboard.api.problems import ProblemType
 REQUEST_SECONDS = 10.0
 HEAD_BYTES = 32_768
 """Our longest request line is 500 bytes and a browser's headers a few kilobytes."""
+_VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class Cycle(RequestResponseCycle):
@@ -78,6 +79,7 @@ class Protocol(HttpToolsProtocol):
     _head_open = True
     _arriving = True
     _head_bytes = 0
+    _long = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -92,6 +94,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; where a request is not whole afterwards, watch its size and time."""
+        self._long = len(data) > HEAD_BYTES
         super().data_received(data)
         if self._arriving:
             if self._head_open:
@@ -110,9 +113,13 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is in: start the request."""
         self._head_open = False
+        if self._long:  # what comes in one piece can be large without having been watched
+            self._check_head()
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            raise ValueError("HTTP/1.1 or 1.0, please")  # a 400: the parser lets 0.9 and 2.0 through
         url = httptools.parse_url(self.url)
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
@@ -150,6 +157,11 @@ class Protocol(HttpToolsProtocol):
         """Answer what cannot be parsed, and close."""
         self._refuse(problems.MALFORMED_REQUEST, msg)
 
+    def _check_head(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+            self._refuse(problems.HEADERS_TOO_LARGE, f"the limit is {HEAD_BYTES} bytes")
+            raise ValueError("refused")  # ends the parsing; the connection is closing
+
     def _late(self) -> None:
         self._timer = None
         if self._arriving:
@@ -164,7 +176,9 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or not (cycle.response_started or self.pipeline):
+        # A request that arrived whole is being done: what is wrong came after it and must not pass for its answer.
+        unanswered = cycle is not None and not cycle.response_complete
+        if not unanswered or (cycle.more_body and not cycle.response_started and not self.pipeline):
             body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
             head = (
                 f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"

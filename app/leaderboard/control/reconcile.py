@@ -30,6 +30,7 @@ from leaderboard.store.postgres import boards, keys, tenants
 from leaderboard.store.postgres.boards import BoardState
 from leaderboard.store.postgres.pool import Connection, Database, Pool, connection, locked, transaction
 from leaderboard.store.redis import keys as redis_keys
+from leaderboard.store.redis import revocations
 from leaderboard.store.redis.boards import BoardAdmin
 
 _TENANT_LOCK = 1
@@ -118,6 +119,9 @@ class Control:
                 forget: list[Forget] = [("tenant", str(tenant_id))] if plan.forget else []
                 async with announced(conn, self._redis, forget=forget):
                     await tenants.update(conn, tenant_id, plan.values, now=self._clock())
+            elif not created:
+                # A change whose second telling failed is finished by applying it again, though the row has it already.
+                await revocations.publish(self._redis, kind="tenant", id=str(tenant_id))
             issued, key_notes = await self._keys(conn, spec, tenant_id=tenant_id, sink=sink)
         added = tuple(f"project {name} added" for name in plan.add_projects)
         return Outcome(
