@@ -21,6 +21,8 @@ from leaderboard.api.problems import ProblemType
 REQUEST_SECONDS = 10.0
 HEAD_BYTES = 32_768
 """Our longest request line is 500 bytes and a browser's headers a few kilobytes."""
+LINGER_SECONDS = 1.0
+"""How long a refused client may go on sending: closed at once, the connection is reset and the answer is lost."""
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -38,6 +40,9 @@ class Cycle(RequestResponseCycle):
                 return
         else:
             self._start = None
+            if self.disconnected or self.transport.is_closing():
+                self.disconnected = True  # uvicorn tells only the last of several pipelined requests
+                return
             if not message.get("more_body") and not self.flow.write_paused and self.scope["method"] != "HEAD":
                 self._answer(start["status"], start["headers"], message.get("body", b""))
                 return
@@ -45,8 +50,6 @@ class Cycle(RequestResponseCycle):
         await super().send(message)
 
     def _answer(self, status: int, headers: Any, body: bytes) -> None:
-        if self.disconnected:
-            return
         parts = [STATUS_LINE[status]]
         for name, value in self.default_headers:
             parts += (name, b": ", value, b"\r\n")
@@ -80,6 +83,7 @@ class Protocol(HttpToolsProtocol):
     _arriving = True
     _head_bytes = 0
     _long = False
+    _refused = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -94,7 +98,9 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; where a request is not whole afterwards, watch its size and time."""
-        self._long = len(data) > HEAD_BYTES
+        if self._refused:
+            return
+        self._long = self._head_bytes + len(data) > HEAD_BYTES
         super().data_received(data)
         if self._arriving:
             if self._head_open:
@@ -113,7 +119,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is in: start the request."""
         self._head_open = False
-        if self._long:  # what comes in one piece can be large without having been watched
+        if self._long:
             self._check_head()
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -173,17 +179,27 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, kind: ProblemType, detail: str) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
+        self._stop_timer()
         cycle = self.cycle
-        # A request that arrived whole is being done: what is wrong came after it and must not pass for its answer.
-        unanswered = cycle is not None and not cycle.response_complete
-        if not unanswered or (cycle.more_body and not cycle.response_started and not self.pipeline):
-            body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
-            head = (
-                f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-                "cache-control: no-store\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(STATUS_LINE[kind.status] + head.encode() + body)
-        # Whatever of an earlier answer is still missing stays so: after garbage nothing can be matched to a request.
-        self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or self.pipeline or not cycle.more_body:
+                # A request that arrived whole is being done. What is wrong came after it and must not pass for its
+                # answer; nor is there a way to say more: after garbage nothing can be matched to a request.
+                self.transport.close()
+                return
+            cycle.disconnected = True  # the handler, waiting for the rest of the body, learns that none will come
+            cycle.message_event.set()
+        body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
+        head = (
+            f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "cache-control: no-store\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[kind.status] + head.encode() + body)
+        # Closed in stages (RFC 9112, 9.6): our half now, the rest when the client has closed its own, or after a while.
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)

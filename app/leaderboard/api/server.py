@@ -1,5 +1,6 @@
 """gunicorn, configured in code: one command, one place for what production needs."""
 
+import logging
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -32,6 +33,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         # Nothing here looks at the client's address or scheme, so nobody's X-Forwarded-* has to be believed.
         "proxy_headers": False,
     }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The base class hands uvicorn's logger gunicorn's handlers, of which there are none: let it reach the root's.
+        uvicorn = logging.getLogger("uvicorn.error")
+        uvicorn.propagate = True
+        uvicorn.setLevel(logging.ERROR)  # it warns of every malformed request, and anybody can send those
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
