@@ -16,13 +16,23 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+import growth
 import report
 import sections
 from leaderboard.local.process import LocalError
 from load import BenchError, Load, median
-from sections import SECTIONS, Bench, Plan
+from sections import Bench, Plan
 from stack import Cores, Server, running
 
+SECTIONS = {
+    "paths": sections.paths,
+    "members": growth.members,
+    "boards": growth.boards,
+    "records": growth.records,
+    "worker": growth.worker,
+    "telemetry": growth.telemetry,
+    "durability": growth.durability,
+}
 ROOT = Path(__file__).parent.parent
 QUICK = Plan(
     seconds=1,
@@ -66,15 +76,14 @@ def _measure(args: argparse.Namespace, wanted: list[str]) -> tuple[report.Result
 
     say("starting Postgres, Redis and the API")
     with running(cores=Cores.choose(), data=args.data) as stack:
-        load = Load(stack, members=plan.members)
-        bench = Bench(stack, load, plan, say=say)
+        bench = Bench(stack, Load(stack, members=plan.members), plan, say=say)
         if args.peer_url:
             url = urlsplit(args.peer_url)
             server = Server(url.port or 80, args.peer_pid, url.hostname or "127.0.0.1")
-            results |= sections.peer(bench, stack, load, plan, server=server, board=args.peer_board)
+            results |= sections.peer(bench, server=server, board=args.peer_board)
         for name in wanted:
             say(name)
-            results |= getattr(bench, name)()
+            results |= SECTIONS[name](bench)
         others = median(report.all_samples(results), "others") or 0.0
         return results, report.conditions(stack, plan, others=others)
 
@@ -83,7 +92,7 @@ def main() -> int:
     """Measure, print, keep."""
     args = _parser().parse_args()
     wanted = args.only.split(",") if args.only else [] if args.peer_url else list(SECTIONS)
-    if unknown := set(wanted) - set(SECTIONS):
+    if unknown := set(wanted) - SECTIONS.keys():
         print(f"error: no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}", file=sys.stderr)
         return 2
     if not Path("/proc/self/stat").exists():

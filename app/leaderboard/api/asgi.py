@@ -1,5 +1,6 @@
 """The ASGI entry point: opens the process's parts at start-up, then is the Falcon application."""
 
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -43,12 +44,21 @@ class Application:
                     log.exception("the API could not start")
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                _tune_collector()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if self._parts is not None:
                     await self._parts.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _tune_collector() -> None:
+    # What start-up made stays for good, and a request leaves next to no cycles: looking for some every 700
+    # allocations, as is the default, costs a request 3 us.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def application() -> Application:

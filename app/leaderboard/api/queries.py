@@ -66,6 +66,8 @@ def encode_cursor(score: float, member: str) -> str:
 def decode_cursor(text: str) -> tuple[float, str]:
     """Return (score, member) of a cursor, or raise Problem 400."""
     try:
+        if "=" in text or "+" in text or "/" in text:  # b64decode takes them beside its altchars, and surplus padding
+            raise ValueError("not a cursor")
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
         number, _, member = raw.partition(" ")
         score = float(number)

@@ -8,7 +8,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 from uvicorn_worker import UvicornWorker
 
 from leaderboard.api.asgi import Application
-from leaderboard.api.protocol import Protocol
+from leaderboard.api.http1 import Connection
 from leaderboard.config import Config
 from leaderboard.telemetry import logs
 
@@ -23,7 +23,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     CONFIG_KWARGS = {  # noqa: RUF012 - declared so by the base class
         "loop": "uvloop",
-        "http": Protocol,
+        "http": Connection,
         "interface": "asgi3",
         "lifespan": "on",
         "access_log": False,

@@ -1,13 +1,20 @@
 """A plain client of the API for these tests, and what several of them check of an answer."""
 
+import asyncio
 import http.client
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import psycopg
+from redis.asyncio import Redis
+
 from leaderboard.api import problems
+from leaderboard.control.reconcile import Control
+from leaderboard.domain import documents
+from leaderboard.store.postgres.pool import open_pool
 from support.platform import Platform
 
 
@@ -96,3 +103,32 @@ def assert_no_faults(served: Platform) -> None:
     for name in ("api", "worker"):
         for line in served.lines(name):
             assert json.loads(line)["level"] in ("debug", "info", "warning"), line
+
+
+def in_control(served: Platform, work: Callable[[Control], Awaitable[Any]]) -> Any:
+    """Run `work` with a Control on the platform's stores, from a test without an event loop; return what it does."""
+
+    async def run() -> Any:
+        pool = await open_pool(served.database, size=2, timeout=10)
+        client = Redis.from_url(served.redis_url)
+        try:
+            return await work(Control(pool, client, pepper=served.pepper.encode()))
+        finally:
+            await client.aclose()
+            await pool.close()
+
+    return asyncio.run(run())
+
+
+def apply(served: Platform, kind: str, name: str, *, owner: str | None = None, **spec: Any) -> None:
+    """Apply a document of `kind`; a Tenant's keys stay as they are."""
+    document = documents.parse(
+        {"apiVersion": documents.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+    )
+    in_control(served, lambda control: control.reconcile(document, owner=owner))
+
+
+def sql(served: Platform, statement: str, *values: Any) -> None:
+    """Change a row behind everybody's back, as time or an operator would."""
+    with psycopg.connect(served.database, autocommit=True) as connection:
+        connection.execute(statement, values)

@@ -6,7 +6,9 @@ others' may not, and no answer may hold one of their markers.
 """
 
 import base64
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +18,9 @@ import redis as redis_py
 from api_helpers import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from support.platform import Platform
+from support.tenants import make_tenant
 
 BOARDS = ("global", "b", "p_b")
 PROJECTS = ("a", "p_b")
@@ -46,7 +51,7 @@ class World:
         self._database = database
 
     def state(self, place: Place) -> Any:
-        """All that the place has in both stores, but for its own idempotency records and the limiter's tokens."""
+        """All that the place has in both stores: boards, rules, orders, idempotency records, rows."""
         keys = [key for key in self._redis.keys("*") if place.prefix.encode() in key]
         rows = self._database.execute(
             "SELECT l.* FROM leaderboards l JOIN projects p ON p.id = l.project_id"
@@ -56,12 +61,10 @@ class World:
         return sorted((key, self._redis.dump(key)) for key in keys), rows
 
 
-@pytest.fixture(scope="module")
-def world(served):
-    from support.tenants import make_tenant
-
+@contextlib.contextmanager
+def made(served: Platform, *slugs: str) -> Iterator[World]:
     places = []
-    for slug in ("one", "two"):
+    for slug in slugs:
         tenant = make_tenant(served, slug=slug, projects=PROJECTS, boards=BOARDS)
         places += [Place(Client(served.url, tenant.keys[project]), tenant, project) for project in PROJECTS]
     for place in places:
@@ -75,10 +78,25 @@ def world(served):
         place.client.close()
 
 
+@pytest.fixture(scope="module")
+def world(served):
+    with made(served, "three", "four") as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def attacked(served):
+    """A world of its own: the sender may delete its own boards."""
+    with made(served, "one", "two") as world:
+        yield world
+
+
 # Names as an attacker would build them: of parts of the others' keys, ids, separators, and what decoders stumble over.
 _PARTS = [
-    *BOARDS, *PROJECTS, "one", "two", "1", "2", "l", ":", "{", "}", "/", "..", ".", "%2F", "%3A", "%7B", "%00", "*", "?",
-    "[a-z]", "\n", "\r", "\0", " ", "\\", "é", "\ufffd", "meta", "order", "idem", "outbox", "-", "_", "|", "#", ";", ",",
+    *BOARDS, *PROJECTS,
+    "one", "two", "1", "2", "l", ":", "{", "}", "/", "..", ".", "%2F", "%3A", "%7B", "%00", "*", "?",
+    "[a-z]",
+    "\n", "\r", "\0", " ", "\\", "é", "\ufffd", "meta", "order", "idem", "outbox", "-", "_", "|", "#", ";", ",",
     "MARK", "MARK1aMARK0", "MARK2p_bMARK1", "l:1:a:global", "l:2:p_b:b", "meta:{l:1:a:global}", "idem:{l:2:a:b}:idem-0",
     "rl:1", "revocations", "EVAL", "KEYS", "'", '"', "--", "' OR 1=1 --",
 ]  # fmt: skip
@@ -124,7 +142,8 @@ def paths(draw: st.DrawFn) -> str:
 
 headers = st.dictionaries(
     st.sampled_from(
-        ["Idempotency-Key", "If-None-Match", "X-Tenant", "X-Tenant-Id", "X-Project", "X-Forwarded-For", "X-Original-URL",
+        ["Idempotency-Key", "If-None-Match", "X-Tenant", "X-Tenant-Id",
+         "X-Project", "X-Forwarded-For", "X-Original-URL",
          "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded", "traceparent", "Cookie"]
     ),
     in_header,
@@ -161,10 +180,10 @@ requests = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(sender=st.integers(0, 3), sent=st.lists(requests, min_size=4, max_size=8))
-def test_no_crafted_request_reads_or_changes_another_project(world, sender, sent):
-    place = world.places[sender]
-    others = [other for other in world.places if other is not place]
-    before = [world.state(other) for other in others]
+def test_no_crafted_request_reads_or_changes_another_project(attacked, sender, sent):
+    place = attacked.places[sender]
+    others = [other for other in attacked.places if other is not place]
+    before = [attacked.state(other) for other in others]
     for method, path, body, extra in sent:
         data = None if method in ("GET", "DELETE") else body
         answer = place.client.call(method, path, data, headers=extra)
@@ -176,7 +195,7 @@ def test_no_crafted_request_reads_or_changes_another_project(world, sender, sent
                 assert other.marker not in said or other.marker in echoed, (method, path, body, extra, said)
         else:
             assert all(other.marker + "0" not in answer.body.decode() or "MARK" in path + str(body) for other in others)
-    assert [world.state(other) for other in others] == before
+    assert [attacked.state(other) for other in others] == before
 
 
 def test_the_same_names_are_four_boards(world):

@@ -389,7 +389,6 @@ async def refused_everywhere(rig, board):
         rig.scores.update(board, user="a", value="i1"),
         rig.scores.update(board, user="new", value="i1", idempotency=("key", "f")),
         rig.scores.remove(board, user="a"),
-        rig.admin.trim(board, nonce="f" * 16, counter=0),
         rig.admin.delete(board, event_id_nonce="f" * 16, event_counter=0),
     ]
     assert [await outcome(write) for write in writes] == [RedisUnavailable] * len(writes)
@@ -406,6 +405,10 @@ async def test_a_full_memory_refuses_writes_whole_and_still_serves_reads(make_re
         await rig.client.config_set("maxmemory", 1)
         await refused_everywhere(rig, board)
         assert [entry.user for entry in (await rig.page(board)).entries] == ["b", "a"]
+        # A trim only frees memory, and Redis lets it: then it must be whole, with its event.
+        assert await rig.admin.trim(board, nonce="f" * 16, counter=0) == 1
+        assert [(event.kind, event.user) for event in await rig.events()][2:] == [("t", "a")]
+        assert await rig.admin.orders(board) == {"b": (await rig.events())[1].order}
         await rig.client.config_set("maxmemory", 0)
         assert (await rig.scores.update(board, user="b", value="i1")).score == 3
 
@@ -417,6 +420,8 @@ async def test_a_read_only_replica_refuses_writes_whole(make_redis):
         await rig.client.hset(f"meta:{{{board}}}", "max", 1)
         await rig.client.replicaof("127.0.0.1", 1)  # of nobody: what it holds stays
         await refused_everywhere(rig, board)
+        assert await outcome(rig.admin.trim(board, nonce="f" * 16, counter=0)) is RedisUnavailable
+        assert len(await rig.events()) == 2
         assert (await rig.page(board)).total == 2
         await rig.client.config_set("replica-serve-stale-data", "no")
         assert await outcome(rig.page(board)) is RedisUnavailable
@@ -497,7 +502,7 @@ async def test_a_read_after_an_answered_write_sees_it(rig):
     async def player(user):
         for score in range(1, 60):
             assert (await rig.scores.update(board, user=user, value="i1")).score == score
-            page, (total, (standing,)) = await asyncio.gather(rig.page(board), rig.scores.members(board, users=[user]))
+            page, (_, (standing,)) = await asyncio.gather(rig.page(board), rig.scores.members(board, users=[user]))
             assert {entry.user: entry.score for entry in page.entries}[user] == score
             assert standing.score == score
 

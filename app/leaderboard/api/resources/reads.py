@@ -1,6 +1,7 @@
 """Reads of one board: top, rank, around and members, and the public top. Each is one Redis round trip."""
 
 from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
 
 import falcon.asgi
 import msgspec
@@ -77,9 +78,12 @@ def _board(key: str) -> str:
 
 
 def _user(req: falcon.asgi.Request, user: str) -> str:
-    # The server decodes the path leniently: U+FFFD stands for bytes that were not UTF-8, which no user has.
-    if "\ufffd" in user and "%EF%BF%BD" not in req.scope.get("raw_path", b"").decode("latin-1").upper():
-        raise Problem(problems.INVALID_PARAMETER, "the user in the path must be UTF-8")
+    # The server decodes the path leniently: U+FFFD stands for bytes that were not UTF-8, or for itself.
+    if "\ufffd" in user:
+        try:
+            unquote_to_bytes(req.scope.get("raw_path", b"")).decode()
+        except UnicodeDecodeError as error:
+            raise Problem(problems.INVALID_PARAMETER, "the user in the path must be UTF-8") from error
     try:
         return names.user_id(user)
     except InvalidName as error:

@@ -60,7 +60,7 @@ def _day(req: falcon.asgi.Request, name: str) -> date | None:
     if text is None:
         return None
     try:
-        if len(text) == 10:  # fromisoformat also takes 20260131 and 2026-W05-6
+        if len(text) == 10 and text[4] == text[7] == "-":  # fromisoformat also takes 20260131 and 2026-W05-6
             return date.fromisoformat(text)
     except ValueError:
         pass

@@ -263,7 +263,8 @@ class Multiplexer:
         self._task = asyncio.create_task(self._keep_connected(), name="redis-multiplexer")
         if wait:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._up.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._up.wait()
 
     async def close(self) -> None:
         """Close the connection; calls still under way fail."""
@@ -327,7 +328,10 @@ class Multiplexer:
         delay = 0.05
         while True:
             try:
-                connection = await asyncio.wait_for(self._connect(), self._timeout)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes as what it waits for ends, and
+                # `close` would wait for ever.
+                async with asyncio.timeout(self._timeout):
+                    connection = await self._connect()
             except (OSError, TimeoutError, RedisUnavailable, InDoubt, UnexpectedReply, ssl.SSLError) as error:
                 self._note_down(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
@@ -362,7 +366,8 @@ class Multiplexer:
         loop = asyncio.get_running_loop()
         while not connection.closed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connection.lost.wait(), self._timeout / 4)
+                async with asyncio.timeout(self._timeout / 4):
+                    await connection.lost.wait()
             oldest = connection.oldest()
             if oldest is not None and loop.time() - oldest > self._timeout:
                 log.error("redis did not answer for %.1f s, closing the connection", loop.time() - oldest)

@@ -1,0 +1,52 @@
+"""The document's own examples, as the curl lines of /docs, sent to the API; and what they answer is what is written."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from leaderboard.api.pages import METHODS, curl
+from leaderboard.api.resources.docs import document
+
+# In an order in which each finds what it needs: `laps` is made by its own example and deleted by none.
+FIRST = ["createLeaderboard", "updateScore", "updateScores"]
+LAST = ["removeMember", "deleteLeaderboard"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_every_curl_line_works_as_printed(served, new_tenant):
+    tenant = new_tenant(slug="acme", boards=[{"key": "seed"}])
+    environment = {"LEADERBOARD_URL": served.url, "LEADERBOARD_KEY": tenant.key, "PATH": "/usr/bin:/bin"}
+
+    def run(line: str) -> str:
+        shown = line.replace("curl ", "curl -s -o /dev/null -w '%{http_code}' ", 1)
+        done = subprocess.run(["bash", "-c", shown], env=environment, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, (line, done.stderr)
+        return done.stdout
+
+    # `global` stands for a board of the reader's own.
+    made = curl(document(), "post", "/v1/leaderboards").replace('"laps"', '"global"').replace("best", "sum")
+    assert run(made.replace('"public_read": false', '"public_read": true')) == "201"
+    calls = {
+        operation["operationId"]: (method, path, operation)
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+    between = [name for name in calls if name not in FIRST + LAST]
+    for name in FIRST + between + LAST:
+        method, path, operation = calls[name]
+        status = run(curl(document(), method, path))
+        assert status in operation["responses"], (name, status)
+        assert status in ("200", "201", "204"), (name, status)
+
+
+def test_every_body_example_is_accepted(client):
+    client.make("laps", score_update="best", sort_order="ascending")
+    for path in ("/v1/scores/update", "/v1/scores/batch"):
+        examples = document()["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        for name, example in examples.items():
+            answer = client.post(path, example["value"])
+            assert answer.status == 200, (path, name, answer)
+            for item in answer.json().get("results", []):
+                assert item["status"] == 200, item
