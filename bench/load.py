@@ -101,7 +101,10 @@ class Load:
     def saturate(
         self, server: Server, shape: Shape, *, seconds: int, boards: int = 1, members: int | None = None
     ) -> Sample:
-        """Send as fast as 32 connections can take it, with wrk. Raises BenchError when a request was refused."""
+        """Send as fast as the connections take it, with wrk, and wait for what it left unanswered.
+
+        Raises BenchError when a request was refused.
+        """
         self._seed += 1
         with self._template(server, shape) as template:
             env = {
@@ -111,11 +114,13 @@ class Load:
                 "BENCH_SEED": str(self._seed),
             }
             script = str(Path(__file__).with_name("wrk.lua"))
-            options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", script]
+            options = ["-t1", f"-c{shape.connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", script]
             with metered(self._stack, server.pid) as usage:
                 done = subprocess.run(
                     [self._wrk, *options, server.url], env=os.environ | env, capture_output=True, text=True
                 )
+        if server.pid is not None:
+            _settle(server.pid)
         found = [line for line in done.stdout.splitlines() if line.startswith("BENCH ")]
         if not found:
             raise BenchError(f"wrk failed: {done.stdout}{done.stderr}")
@@ -195,6 +200,16 @@ class Load:
             file.write(shape.template(f"{server.host}:{server.port}"))
             file.flush()
             yield file.name
+
+
+def _settle(pid: int) -> None:
+    """Wait until a server is idle: wrk leaves without its last answers, and their work is not the next case's."""
+    used = cpu_seconds(pid)
+    for _ in range(50):
+        time.sleep(0.05)
+        used, before = cpu_seconds(pid), used
+        if used - before < 0.02:
+            return
 
 
 def _each(seconds: float | None, operations: int) -> float | None:

@@ -50,7 +50,7 @@ def conditions(stack: Stack, plan: Plan, *, others: float) -> dict[str, str]:
         "Redis": f"{stack.client.info('server')['redis_version']}, appendfsync everysec unless said otherwise",
         "Postgres": str(postgres),
         "libraries": ", ".join(f"{name} {version(name)}" for name in names),
-        "load": f"{_wrk_version()}, {CONNECTIONS} keep-alive connections",
+        "load": f"{_wrk_version()}, {CONNECTIONS} keep-alive connections (batches: 8)",
         "pinned": pinned,
         "board": f"{plan.members:,} members, FirstToReach, Sum, unless said otherwise",
         "repetitions": f"{plan.repeats} interleaved of {plan.seconds} s ({plan.growth_seconds} s where a board grows)",

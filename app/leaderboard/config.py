@@ -71,6 +71,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config({shown})"
 
 
+_LEAST: dict[str, int | float] = {
+    "workers": 1,
+    "redis_timeout": 0.05,
+    "redis_max_in_flight": 1,
+    "database_pool": 1,
+    "database_timeout": 0.05,
+    "outbox_max": 1,
+    "idempotency_ttl": 1,
+    "body_limit": 1_024,
+    "ledger_batch": 1,
+    "ledger_retention_days": 0,
+}
 _SECRET = frozenset({"redis_url", "database_url", "pepper"})  # the URLs carry passwords
 
 
@@ -90,6 +102,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{PREFIX}*: {error}") from error
     if len(config.pepper) < 32:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
-    if config.workers < 1:
-        raise ConfigError(f"{PREFIX}WORKERS must be 1 or more, got {config.workers}")
+    for field, value in ((name, getattr(config, name)) for name in config.__struct_fields__):
+        least = _LEAST.get(field)
+        if least is not None and not value >= least:  # false for NaN too
+            raise ConfigError(f"{PREFIX}{field.upper()} must be {least} or more, got {value}")
     return config

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from pathlib import Path
 
 import limiter_process
 import pytest
 from redis_rig import connected, until
 
-from leaderboard.store.redis.errors import RedisFailure, RedisUnavailable
+from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.limiter import LEASE_TTL, Limiter, lease_size
 
 WORKERS = 4
@@ -62,7 +61,6 @@ def test_four_processes_stay_within_the_bound_and_are_not_starved(redis_url, rat
     counts, starts, ends = zip(*((int(n), float(start), float(end)) for n, start, end in lines), strict=True)
     assert sum(counts) <= bound(rate, elapsed=max(ends) - min(starts))
     assert sum(counts) >= 0.8 * rate * (min(ends) - max(starts))
-    assert Path(limiter_process.__file__).exists()
 
 
 async def test_at_low_rates_it_is_exact(rig):
@@ -141,9 +139,9 @@ async def test_without_redis_nobody_passes_once_the_lease_is_used_up(make_redis)
             server.kill()
             await until(lambda: not redis.connected)
             passed = 0
-            with pytest.raises(RedisFailure):
-                while (await limiter.take(BUCKET, rate=rate)).allowed:
-                    passed += 1
+            while limiter.take_held(BUCKET, rate=rate) is not None:
+                passed += 1
+            await asyncio.sleep(0)  # the fetch ahead, if there was one, finds no connection
             assert passed <= 1.5 * lease_size(rate)
             for _ in range(20):
                 with pytest.raises(RedisUnavailable):

@@ -9,7 +9,7 @@ import pytest
 import redis as redis_py
 from redis_rig import connected, proxied, rig_on, until
 
-from leaderboard.local.process import LocalError, Log
+from leaderboard.local.process import LocalError, Log, free_port
 from leaderboard.local.redis import EmbeddedRedis, binary
 from leaderboard.store.redis import scripts
 from leaderboard.store.redis.errors import InDoubt, RedisFailure, RedisOverloaded, RedisUnavailable, UnexpectedReply
@@ -306,7 +306,6 @@ def certificates(folder):
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
     for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}")
         openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
             *("-keyout", f"{name}.key", "-out", f"{name}.pem"),
@@ -324,7 +323,7 @@ async def test_over_tls_with_a_certificate_that_is_checked(embedded, tmp_path):
         pytest.skip("no openssl to make a certificate with")
     certificates(tmp_path)
     with_port = {
-        "tls_port": (port := _free_port()),
+        "tls_port": (port := free_port()),
         "tls_cert_file": str(tmp_path / "redis.pem"),
         "tls_key_file": str(tmp_path / "redis.key"),
         "tls_ca_cert_file": str(tmp_path / "ca.pem"),
@@ -336,7 +335,7 @@ async def test_over_tls_with_a_certificate_that_is_checked(embedded, tmp_path):
         pytest.skip(f"this redis-server is built without TLS: {str(error)[-200:]}")
     url = f"rediss://{server.url.split('//')[1].rpartition(':')[0]}:{port}/0"
 
-    async with rig_on_tls(f"{url}?ssl_ca_certs={tmp_path}/ca.pem") as redis:
+    async with connected(f"{url}?ssl_ca_certs={tmp_path}/ca.pem") as redis:
         payloads = [f"{number}{'x' * (number % 50 * 400)}".encode() for number in range(500)]
         assert await asyncio.gather(*(redis.call("ECHO", payload) for payload in payloads)) == payloads
 
@@ -346,16 +345,6 @@ async def test_over_tls_with_a_certificate_that_is_checked(embedded, tmp_path):
     with pytest.raises(RedisUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
         distrusting.call("PING")
     await distrusting.close()
-
-
-def rig_on_tls(url):
-    return connected(url)
-
-
-def _free_port():
-    from leaderboard.local.process import free_port
-
-    return free_port()
 
 
 # --- scripts that the server forgot, and servers that refuse
@@ -436,10 +425,10 @@ async def test_a_server_that_is_loading_is_unavailable(make_redis, tmp_path):
     async with rig_on(make_redis(**settings).url, timeout=30) as rig:
         board = await rig.board()
         await rig.scores.update(board, user="a", value="i1")
-        for number in range(200):
-            await rig.client.set(f"filler-{number}", "x" * 5000)
-        await rig.client.config_set("key-load-delay", 5000)  # microseconds: one second in all
-        await rig.client.config_set("loading-process-events-interval-bytes", 1024)
+        # It looks after its clients once for every 2 MB that it loads.
+        for number in range(500):
+            await rig.client.set(f"filler-{number}", random.randbytes(40_000))
+        await rig.client.config_set("key-load-delay", 2000)  # microseconds: one second in all
         reload = asyncio.create_task(rig.client.execute_command("DEBUG", "RELOAD"))
         seen = set()
         while not reload.done():

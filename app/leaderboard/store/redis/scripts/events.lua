@@ -1,26 +1,26 @@
 -- After board.lua in the scripts that change a board. KEYS[4] the outbox. The separator is U+001F, which no user has.
--- The first write of a change is always this one: if Redis refuses to write (OOM, MISCONF), it refuses here, before
+-- The first write of an update or removal is this one: if Redis refuses to write (OOM, MISCONF), it refuses here, before
 -- anything of the board moved.
-local function next_seq() return redis.call('HINCRBY', KEYS[2], 'seq', 1) end
+local function next_seq() return call('HINCRBY', KEYS[2], 'seq', 1) end
 
 local function emit(event_id, kind, seq, submitted, score, order, user)
-  redis.call('XADD', KEYS[4], '*', 'e', table.concat(
+  call('XADD', KEYS[4], '*', 'e', table.concat(
     {event_id, kind, meta[1], meta[2], seq, submitted, score, order, user}, '\31'))
 end
 
 -- Drops the worst members past max_entries, at most 255 (what two digits of the event id can number). Returns how
 -- many, and whether `watched` was among them.
 local function trim(event_base, watched)
-  local over = meta[6] == '0' and 0 or redis.call('ZCARD', KEYS[1]) - tonumber(meta[6])
+  local over = meta[6] == '0' and 0 or call('ZCARD', KEYS[1]) - tonumber(meta[6])
   if over <= 0 then return 0, false end
   if over > 255 then over = 255 end
-  local dropped, gone = redis.call(descending and 'ZPOPMIN' or 'ZPOPMAX', KEYS[1], over), false
+  local dropped, gone = call(descending and 'ZPOPMIN' or 'ZPOPMAX', KEYS[1], over), false
   for i = 1, #dropped, 2 do
     local member, order, user = dropped[i], '', dropped[i]
     if member == watched then gone = true end
     if tie == 'f' then
       order, user = string.sub(member, 1, 12), string.sub(member, 13)
-      redis.call('HDEL', KEYS[3], user)
+      call('HDEL', KEYS[3], user)
     end
     emit(string.format('%s%02x', event_base, (i + 1) / 2), 't', next_seq(), '', '', order, user)
   end

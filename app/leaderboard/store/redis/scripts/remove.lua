@@ -1,12 +1,12 @@
 -- Removes one member. ARGV: outbox bound, nonce, event counter, user. Returns its score, or nil when it has none.
 if meta[8] ~= 'a' then return 'board-suspended' end
-if redis.call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
+if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
 local user = ARGV[4]
 local member = member_of(user)
-local score = member and redis.call('ZSCORE', KEYS[1], member)
+local score = member and call('ZSCORE', KEYS[1], member)
 if not score then return false end
 local order = tie == 'f' and string.sub(member, 1, 12) or ''
 emit(string.format('%s%014x00', ARGV[2], tonumber(ARGV[3])), 'r', next_seq(), '', '', order, user)
-redis.call('ZREM', KEYS[1], member)
-if tie == 'f' then redis.call('HDEL', KEYS[3], user) end
+call('ZREM', KEYS[1], member)
+if tie == 'f' then call('HDEL', KEYS[3], user) end
 return {score}

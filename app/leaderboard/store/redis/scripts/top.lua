@@ -3,7 +3,7 @@
 -- Returns {tie, total, start, rank of the first, {member, score, ...}}.
 if ARGV[1] == '1' and meta[7] ~= '1' then return 'board-not-public' end
 if meta[8] ~= 'a' then return 'board-suspended' end
-local total = redis.call('ZCARD', KEYS[1])
+local total = call('ZCARD', KEYS[1])
 local range = descending and 'ZREVRANGE' or 'ZRANGE'
 
 -- Whether `a` stands before `b` among equal scores. By bytes, as Redis orders them: Lua's own `<` follows the locale.
@@ -22,19 +22,19 @@ if ARGV[4] ~= '' then
   -- Where the cursor's entry stands or would stand: past all better scores, then by halving among its equals.
   local low, high
   if descending then
-    low = redis.call('ZCOUNT', KEYS[1], '(' .. score, '+inf')
+    low = call('ZCOUNT', KEYS[1], '(' .. score, '+inf')
   else
-    low = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. score)
+    low = call('ZCOUNT', KEYS[1], '-inf', '(' .. score)
   end
-  high = low + redis.call('ZCOUNT', KEYS[1], score, score)
+  high = low + call('ZCOUNT', KEYS[1], score, score)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    local here = redis.call(range, KEYS[1], middle, middle)[1]
+    local here = call(range, KEYS[1], middle, middle)[1]
     if here == member or before(here, member) then low = middle + 1 else high = middle end
   end
   start = low
 end
-local entries = redis.call(range, KEYS[1], start, start + tonumber(ARGV[3]) - 1, 'WITHSCORES')
+local entries = call(range, KEYS[1], start, start + tonumber(ARGV[3]) - 1, 'WITHSCORES')
 local first = start + 1
 if tie == 's' and entries[1] then first = rank_of(entries[1], entries[2]) end
 return {tie, total, start, first, entries}

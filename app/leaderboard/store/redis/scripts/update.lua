@@ -8,14 +8,14 @@ if meta[8] ~= 'a' then return 'board-suspended' end
 local idempotent = #KEYS > 4
 local width = idempotent and 3 or 2
 local count = (#ARGV - 4) / width
-if redis.call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) then return 'outbox-full' end
+local full = call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) -- replays write nothing and are answered all the same
 local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
 
 local function apply(index, user, value)
   if string.sub(value, 1, 1) ~= takes then return nil, 'E wrong-field ' .. rule end
   local submitted = string.sub(value, 2)
   local member = member_of(user)
-  local old = member and redis.call('ZSCORE', KEYS[1], member)
+  local old = member and call('ZSCORE', KEYS[1], member)
   local new, changed = submitted, true
   if rule == 's' then
     local sum = (old and tonumber(old) or 0) + tonumber(submitted)
@@ -41,11 +41,11 @@ local function apply(index, user, value)
   emit(base .. '00', 'u', seq, submitted, new, order, user)
   if changed then
     if tie == 'f' then
-      if old then redis.call('ZREM', KEYS[1], member) end
+      if old then call('ZREM', KEYS[1], member) end
       member = order .. user
-      redis.call('HSET', KEYS[3], user, order)
+      call('HSET', KEYS[3], user, order)
     end
-    redis.call('ZADD', KEYS[1], new, member)
+    call('ZADD', KEYS[1], new, member)
   end
   local gone = false
   if not old and meta[6] ~= '0' then
@@ -60,18 +60,20 @@ end
 local replies = {}
 for i = 1, count do
   local at = 5 + (i - 1) * width
-  local record = idempotent and redis.call('GET', KEYS[4 + i])
+  local record = idempotent and call('GET', KEYS[4 + i])
   -- A record is '<fingerprint> <board id> <answer>': a board made again under the same name starts afresh, one that
   -- was rebuilt does not, or a retry from before the rebuild would count twice.
   local fingerprint, board, answer
   if record then fingerprint, board, answer = string.match(record, '^(%S+) (%S+) (.*)$') end
   if record and board == meta[1] then
     replies[i] = fingerprint == ARGV[at + 2] and 'R ' .. answer or 'E idempotency-mismatch'
+  elseif full then
+    replies[i] = 'E outbox-full'
   else
     local applied, refused = apply(i - 1, ARGV[at], ARGV[at + 1])
     replies[i] = applied and 'A ' .. applied or refused
     if applied and idempotent then
-      redis.call('SET', KEYS[4 + i], ARGV[at + 2] .. ' ' .. meta[1] .. ' ' .. applied, 'EX', ARGV[2])
+      call('SET', KEYS[4 + i], ARGV[at + 2] .. ' ' .. meta[1] .. ' ' .. applied, 'EX', ARGV[2])
     end
   end
 end

@@ -1,0 +1,60 @@
+"""Configuration is read once, checked whole, and never shows a secret."""
+
+import pytest
+
+from leaderboard.config import Config, ConfigError, load
+
+GIVEN = {
+    "LEADERBOARD_REDIS_URL": "redis://:hidden@localhost:6379/0",
+    "LEADERBOARD_DATABASE_URL": "postgresql://u:hidden@localhost/db",
+    "LEADERBOARD_PEPPER": "hidden" * 6,
+}
+
+
+def test_the_three_without_a_default_are_enough():
+    config = load(GIVEN)
+    assert config.redis_url == GIVEN["LEADERBOARD_REDIS_URL"]
+    assert config.workers == 1
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_missing_one_is_named(name):
+    with pytest.raises(ConfigError, match=name):
+        load({other: value for other, value in GIVEN.items() if other != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("IDEMPOTENCY_TTL", "0"),
+        ("OUTBOX_MAX", "-1"),
+        ("REDIS_TIMEOUT", "nan"),
+        ("REDIS_TIMEOUT", "0"),
+        ("BODY_LIMIT", "1"),
+        ("LEDGER_BATCH", "0"),
+        ("LEDGER_RETENTION_DAYS", "-1"),
+        ("PEPPER", "short"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_variable(name, value):
+    with pytest.raises(ConfigError, match="LEADERBOARD_") as refused:
+        load(GIVEN | {f"LEADERBOARD_{name}": value})
+    assert name in str(refused.value).upper()
+
+
+def test_numbers_and_switches_are_read_from_text():
+    config = load(
+        GIVEN | {"LEADERBOARD_WORKERS": "4", "LEADERBOARD_TELEMETRY": "1", "LEADERBOARD_REDIS_TIMEOUT": "0.5"}
+    )
+    assert (config.workers, config.telemetry, config.redis_timeout) == (4, True, 0.5)
+
+
+def test_variables_of_others_are_left_alone():
+    assert load(GIVEN | {"LEADERBOARD_SOMETHING_ELSE": "1", "PATH": "/bin"}) == load(GIVEN)
+
+
+def test_no_secret_is_shown():
+    assert "hidden" not in repr(load(GIVEN))
+    assert set(Config.__struct_fields__) >= {"redis_url", "database_url", "pepper"}
