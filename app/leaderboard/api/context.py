@@ -25,7 +25,7 @@ class KeyContext(msgspec.Struct, frozen=True, kw_only=True):
     project_id: ProjectId
     project: str
     scope: api_keys.Scope
-    level: int
+    allowed: tuple[api_keys.Scope, ...]
     rate: int
     suspended: bool
     home_region: str | None
@@ -58,7 +58,7 @@ def key_lookup(pool: Pool, *, pepper: bytes) -> Callable[[str], Awaitable[KeyCon
             project_id=row.project_id,
             project=row.project,
             scope=row.scope,
-            level=row.scope.level,
+            allowed=row.scope.included,
             rate=row.quotas.requests_per_second,
             suspended=row.suspended,
             home_region=row.home_region,
@@ -85,7 +85,7 @@ def project_lookup(pool: Pool) -> Callable[[str], Awaitable[KeyContext | None]]:
             project_id=row.project_id,
             project=project,
             scope=api_keys.Scope.READ,
-            level=api_keys.Scope.READ.level,
+            allowed=api_keys.Scope.READ.included,
             rate=row.quotas.requests_per_second,
             suspended=row.suspended,
             home_region=row.home_region,

@@ -70,7 +70,7 @@ class TenantContext:
             raise Problem(problems.INVALID_API_KEY, "the key has expired")
         check_open(context, region=self._region)
         needed: Scope | None = resource.scopes.get(req.method)
-        if needed is not None and context.level < needed.level:
+        if needed is not None and needed not in context.allowed:
             raise Problem(
                 problems.INSUFFICIENT_SCOPE, f"this takes scope {needed.value}, the key has {context.scope.value}"
             )

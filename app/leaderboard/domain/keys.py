@@ -34,16 +34,14 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
     @property
-    def level(self) -> int:
-        """0, 1, 2: compare these, not the names."""
-        return _LEVELS[self]
+    def included(self) -> tuple["Scope", ...]:
+        """The scopes a key of this scope covers, as a tuple: looking one up compares identities, which is fast."""
+        scopes = tuple(Scope)
+        return scopes[: scopes.index(self) + 1]
 
     def allows(self, needed: "Scope") -> bool:
         """Whether a key of this scope may do what `needed` covers."""
-        return _LEVELS[self] >= _LEVELS[needed]
-
-
-_LEVELS = {Scope.READ: 0, Scope.WRITE: 1, Scope.ADMIN: 2}
+        return needed in self.included
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import pytest
 from leaderboard.api import problems, queries
 from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
-from leaderboard.api.protocol import HEAD_BYTES, REQUEST_SECONDS
+from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
 from leaderboard.api.resources import reads
 from leaderboard.api.resources.docs import document
 from leaderboard.config import Config

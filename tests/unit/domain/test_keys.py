@@ -106,4 +106,4 @@ def test_a_key_cannot_be_changed():
 def test_a_scope_allows_itself_and_what_is_less(have, need):
     order = ["read", "write", "admin"]
     assert have.allows(need) == (order.index(have.value) >= order.index(need.value))
-    assert have.level == order.index(have.value)
+    assert [scope.value for scope in have.included] == order[: order.index(have.value) + 1]
