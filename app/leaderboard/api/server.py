@@ -19,7 +19,7 @@ KEEP_ALIVE_SECONDS = 75
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
-    """uvicorn on uvloop and httptools (docs/adr/0001 has the measurement), without its access log."""
+    """uvicorn's server on uvloop with our own protocol (docs/adr/0001 has the measurement), without an access log."""
 
     CONFIG_KWARGS = {  # noqa: RUF012 - declared so by the base class
         "loop": "uvloop",

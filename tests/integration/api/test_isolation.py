@@ -73,9 +73,9 @@ class World:
 
     def state(self, place: Place) -> dict[Any, Any]:
         """All that the place has in both stores: boards, rules, orders, idempotency records, rows."""
-        state: dict[Any, Any] = {
-            key: self._redis.dump(key) for key in self._redis.keys("*") if place.prefix.encode() in key
-        }
+        # A board's key, or a companion with it as hash tag. A sender's Idempotency-Key may hold another's, further on.
+        own = re.compile(rb"(?:[a-z]+:\{)?" + place.prefix.encode()).match
+        state: dict[Any, Any] = {key: self._redis.dump(key) for key in self._redis.keys("*") if own(key)}
         rows = self._database.execute(
             "SELECT l.* FROM leaderboards l JOIN projects p ON p.id = l.project_id"
             " WHERE p.tenant_id = %s AND p.name = %s",

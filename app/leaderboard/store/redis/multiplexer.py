@@ -1,7 +1,7 @@
 """One Redis connection shared by every request of a process: RESP2 over an asyncio Protocol, parsed by hiredis.
 
 Calls made in one turn of the event loop leave in one write, and answers are matched to callers by their order, as the
-protocol has it. This is what makes a write cost 60 us rather than 170 (docs/adr/0002): no pool, no lock, no stream
+protocol has it. It is what most of the cost of a write hangs on (docs/adr/0002): no pool, no lock, no stream
 reader, one system call for many requests.
 
 What a caller may rely on:
