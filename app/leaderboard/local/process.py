@@ -175,6 +175,9 @@ def unprivileged(command: Sequence[str], *, death_signal: str | None = None) -> 
         )
     user = [f"--reuid={SERVER_UID}", f"--regid={SERVER_UID}", "--clear-groups"]
     capabilities = ["--inh-caps", _CAPABILITIES, "--ambient-caps", _CAPABILITIES]
+    # initdb asks access(2) whether its binaries can be run, and access drops the capabilities of a user who is not root
+    # unless this bit is set.
+    capabilities += ["--securebits", "+no_setuid_fixup"]
     death = ["--pdeathsig", death_signal] if death_signal else []
     return [setpriv, *user, *capabilities, *death, *command]
 

@@ -141,7 +141,7 @@ crafted = st.one_of(
 names = st.one_of(users, crafted)
 boards = st.one_of(st.sampled_from(BOARDS), st.sampled_from(BOARDS), crafted)
 in_header = names.map(lambda text: "".join(c for c in text if " " < c < "\x7f") or "x")
-numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False, width=32))
+numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False))
 
 
 def _path(text: str, *, raw: bool) -> str:

