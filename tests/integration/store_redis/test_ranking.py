@@ -7,6 +7,7 @@ set and no sequence but the moment at which a member reached its score.
 import asyncio
 import itertools
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -96,8 +97,10 @@ class Model:
         old, old_rank = self.score.get(user), self.rank(user)
         new = value
         if self.rule is ScoreUpdate.SUM:
-            new = (old or 0.0) + value
-            if abs(new) > 2**53:
+            exact = Fraction(old or 0.0) + Fraction(value)
+            new = float(exact)
+            # At the edge nothing may be rounded away: 2^53 + 1 is 2^53 as a double.
+            if abs(new) > 2**53 or (abs(new) == 2**53 and new != exact):
                 return Refusal.SCORE_OUT_OF_RANGE
         elif self.rule is ScoreUpdate.BEST and old is not None and not self.better(value, old):
             new = old

@@ -18,9 +18,14 @@ local function apply(index, user, value)
   local old = member and call('ZSCORE', KEYS[1], member)
   local new, changed = submitted, true
   if rule == 's' then
-    local sum = (old and tonumber(old) or 0) + tonumber(submitted)
-    -- Past 2^53 an increment of 1 would change nothing: refuse rather than swallow it.
-    if sum > 9007199254740992 or sum < -9007199254740992 then return nil, 'E score-out-of-range' end
+    local from, by = old and tonumber(old) or 0, tonumber(submitted)
+    local sum = from + by
+    -- Past 2^53 an increment of 1 would change nothing: refuse rather than swallow it. 2^53 + 1 itself is rounded back
+    -- to 2^53, so at the edge the sum has to be exact: both differences give the other operand (Fast2Sum, Dekker 1971).
+    local size = math.abs(sum)
+    if size > 9007199254740992 or (size == 9007199254740992 and (sum - from ~= by or sum - by ~= from)) then
+      return nil, 'E score-out-of-range'
+    end
     new = string.format('%.17g', sum)
     if sum == 0 then new = '0' end -- never '-0'
   end
