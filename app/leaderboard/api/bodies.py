@@ -64,15 +64,17 @@ class BodyReader(Generic[T]):
     async def read(self, req: falcon.asgi.Request) -> T:
         """Return the decoded body, or raise Problem: 400, 413, 415 or 422."""
         content_type = req.content_type
-        if content_type is None or content_type.partition(";")[0].strip().lower() != "application/json":
+        if content_type != "application/json" and (
+            content_type is None or content_type.partition(";")[0].strip().lower() != "application/json"
+        ):
             raise Problem(problems.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {content_type or 'missing'}")
-        length = req.content_length
-        if length is not None and length > self._limit:
-            raise Problem(problems.BODY_TOO_LARGE, f"the body is {length} bytes, the limit is {self._limit}")
         exchange = req.scope.get("leaderboard.exchange")
         if exchange is not None and exchange.body is not None:
             data = exchange.body  # under our own server, arrived whole with the head: no stream is needed
         else:
+            length = req.content_length
+            if length is not None and length > self._limit:
+                raise Problem(problems.BODY_TOO_LARGE, f"the body is {length} bytes, the limit is {self._limit}")
             # One byte more than the limit: a chunked body has no length to check before.
             data = await req.stream.read(self._limit + 1)
         if len(data) > self._limit:

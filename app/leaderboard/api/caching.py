@@ -8,6 +8,8 @@ import hashlib
 
 import falcon.asgi
 
+from leaderboard.api import headers
+
 PRIVATE = "private, no-cache"
 PUBLIC = "public, max-age=1, stale-while-revalidate=5"
 
@@ -27,7 +29,7 @@ def answer(
     else:
         resp.set_header("Cache-Control", PRIVATE)
         resp.set_header("Vary", "Authorization, X-API-Key")
-    known = req.get_header("If-None-Match")
+    known = headers.optional(req, b"if-none-match")
     if known is not None and _matches(known, etag):
         resp.status = 304
         return

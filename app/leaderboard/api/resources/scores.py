@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import falcon.asgi
 import msgspec
 
-from leaderboard.api import problems
+from leaderboard.api import headers, problems
 from leaderboard.api.bodies import MAX_BATCH, Batch, BodyReader, Update, decode
 from leaderboard.api.context import KeyContext
 from leaderboard.api.middleware import RateLimit
@@ -76,7 +76,7 @@ def _result(update: Update, applied: Applied) -> UpdateResult:
 
 
 def _idempotency_key(req: falcon.asgi.Request) -> str | None:
-    key = req.get_header("Idempotency-Key")
+    key = headers.optional(req, b"idempotency-key")
     if key is None:
         return None
     try:
