@@ -119,8 +119,8 @@ def paths(bench: Bench) -> dict[str, list[Row]]:
             "nginx, static answer of a top 100's size": static(large),
         }
     )
-    # Saturated by the generator that then sends at a constant rate: it shares a core with Redis, and costs that core more
-    # than wrk does, so wrk's rate would be a load this machine cannot generate and serve at once.
+    # Saturated by the generator that then sends at a constant rate: it shares a core with Redis, and costs that core
+    # more than wrk does, so wrk's rate would be a load this machine cannot generate and serve at once.
     full = bench.interleave(
         {
             "single write, as fast as it goes": lambda: bench.constant(bench.ours, write, rate=None),

@@ -54,8 +54,8 @@ class Application:
 
 
 def _tune_collector() -> None:
-    # What start-up made stays for good, and a request leaves next to no cycles. Looking through all of it every so
-    # often showed as 40 ms in the p99 of large answers (docs/adr/0001).
+    # What start-up made stays for good, and a request leaves no cycles (a test holds that). Looking through all of it
+    # every so often showed as 40 ms in the p99 of large answers (docs/adr/0001).
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
