@@ -1,4 +1,4 @@
-"""Query strings: known parameters only, each with its bounds."""
+"""Query strings and path parameters: known ones only, each with its bounds."""
 
 import base64
 import binascii
@@ -9,11 +9,20 @@ import falcon.asgi
 
 from leaderboard.api import problems
 from leaderboard.api.problems import Problem
-from leaderboard.domain.names import USER_MAX_BYTES
+from leaderboard.domain.errors import InvalidName
+from leaderboard.domain.names import USER_MAX_BYTES, BoardKey, board_key
 from leaderboard.store.redis.boards import ORDER_CHARS
 
 MAX_LIMIT = 1_000
 MAX_OFFSET = 2**53
+
+
+def board(leaderboard: str) -> BoardKey:
+    """Return the path's board key, or raise Problem 404: what cannot be a key names no board."""
+    try:
+        return board_key(leaderboard)
+    except InvalidName as error:
+        raise Problem(problems.BOARD_NOT_FOUND, str(error)) from error
 
 
 def known(req: falcon.asgi.Request, *names: str) -> None:

@@ -72,13 +72,6 @@ def _whole(number: float, *, field: str) -> int:
     return int(number)
 
 
-def _path_key(leaderboard: str) -> str:
-    try:
-        return names.board_key(leaderboard)
-    except InvalidName as error:
-        raise Problem(problems.BOARD_NOT_FOUND, str(error)) from error
-
-
 async def _row(pool: Pool, context: KeyContext, key: str) -> BoardRow:
     row = await boards.get_row(pool, context.project_id, key)
     if row is None:
@@ -155,14 +148,14 @@ class Leaderboard:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Answer the board's rules."""
-        body = _encode(_body(await _row(self._pool, req.context.key, _path_key(leaderboard))))
+        body = _encode(_body(await _row(self._pool, req.context.key, queries.board(leaderboard))))
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Change max_entries or public_read; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
-        current = (await _row(self._pool, context, _path_key(leaderboard))).spec
+        current = (await _row(self._pool, context, queries.board(leaderboard))).spec
         given = {
             name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET
         }
@@ -188,6 +181,6 @@ class Leaderboard:
             tenant_id=context.tenant_id,
             project_id=context.project_id,
             project=context.project,
-            key=_path_key(leaderboard),
+            key=queries.board(leaderboard),
         )
         resp.status = 204

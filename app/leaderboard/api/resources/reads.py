@@ -70,13 +70,6 @@ class MembersBody(msgspec.Struct):
     missing: list[str]
 
 
-def _board(key: str) -> str:
-    try:
-        return names.board_key(key)
-    except InvalidName as error:
-        raise Problem(problems.BOARD_NOT_FOUND, str(error)) from error
-
-
 def _user(req: falcon.asgi.Request, user: str) -> str:
     # The server decodes the path leniently: U+FFFD stands for bytes that were not UTF-8, or for itself.
     if "\ufffd" in user:
@@ -156,7 +149,7 @@ class Top(_BoardRead):
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Answer one page."""
-        key = _board(leaderboard)
+        key = queries.board(leaderboard)
         body, etag = await self._top(req.context.key, key, _top_query(req), public=False)
         caching.answer(req, resp, body, etag)
 
@@ -169,7 +162,7 @@ class Rank(_BoardRead):
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str, user: str) -> None:
         """Answer the user's score and rank, 404 where the user is not on the board."""
         queries.known(req)
-        key, name, context = _board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
         result = await self._store.members(context.namespace + key, users=[name])
         total, standings = await self._found(result, context, key)
         standing: Standing = await self._found(standings[0], context, key)
@@ -186,7 +179,7 @@ class Around(_BoardRead):
         """Answer `limit` entries, moved inwards at either end of the board."""
         queries.known(req, "limit")
         count = queries.integer(req, "limit", default=DEFAULT_AROUND, minimum=1, maximum=MAX_AROUND)
-        key, name, context = _board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
         result = await self._store.around(
             context.namespace + key, user=name, count=count, render=lambda page: _render_around(key, page)
         )
@@ -202,7 +195,7 @@ class Members(_BoardRead):
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Answer the lines in the order asked, and who is missing."""
         queries.known(req, "ids")
-        key, context = _board(leaderboard), req.context.key
+        key, context = queries.board(leaderboard), req.context.key
         try:
             users: list[str] = [names.user_id(user) for user in queries.listed(req, "ids")]
         except InvalidName as error:
@@ -232,7 +225,7 @@ class Member(_BoardRead):
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str, user: str
     ) -> None:
         """Answer 204, or 404 where the user is not on the board."""
-        key, name, context = _board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
         await self._found(await self._store.remove(context.namespace + key, user=name), context, key)
         resp.status = 204
 
@@ -265,7 +258,7 @@ class PublicTop(_BoardRead):
             name = f"{names.tenant_slug(tenant)}/{names.project_name(project)}"
         except InvalidName as error:
             raise Problem(problems.BOARD_NOT_FOUND, str(error)) from error
-        key = _board(leaderboard)
+        key = queries.board(leaderboard)
         known, context = self._projects.get(name)
         if not known:
             context = await self._projects.fetch(name)
