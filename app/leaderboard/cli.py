@@ -235,7 +235,7 @@ def _apply(args: argparse.Namespace) -> int:
     slugs = {document.name: document.spec.slug for document in found if isinstance(document, TenantDocument)}
 
     async def apply(pool: Pool, redis: Redis) -> int:
-        control = Control(pool, redis, pepper=config.pepper.encode(), key_env=config.key_env, region=config.region)
+        control = Control(pool, redis, pepper=config.pepper.encode(), key_env=config.key_env)
         sink = _Terminal()
         for document in found:
             kind = "Tenant" if isinstance(document, TenantDocument) else "Leaderboard"

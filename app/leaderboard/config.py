@@ -35,8 +35,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     """API processes. One saturates a core; use the number of cores."""
     log_level: str = "info"
-    access_log: bool = False
-    """One JSON line per request. Off: it costs about as much as the rest of the handler; 5xx are always logged."""
     region: str = ""
     """This region's name; tenants at home in another get 421. Empty: every tenant is served."""
     key_env: str = "live"

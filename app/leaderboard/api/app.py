@@ -22,11 +22,12 @@ from leaderboard.api.usage import UsageMeter
 from leaderboard.config import Config
 from leaderboard.control.reconcile import Control
 from leaderboard.store.postgres.pool import Pool, open_pool
+from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.key_cache import KeyCache
 from leaderboard.store.redis.limiter import Limiter
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.revocations import RevocationTail
-from leaderboard.store.redis.scores import EventIds, Scores
+from leaderboard.store.redis.scores import Scores
 from leaderboard.store.redis.traced import TracedMultiplexer
 from leaderboard.telemetry import otel
 from leaderboard.telemetry.otel import Telemetry
@@ -78,7 +79,6 @@ class Parts:
             self._admin_redis,
             pepper=pepper,
             key_env=config.key_env,
-            region=config.region,
             clock=clock.utc,
             entropy=entropy,
         )

@@ -7,7 +7,6 @@ processes work on one namespace; each step may be repeated after a crash.
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from leaderboard.store.postgres.pool import Connection, Database, locked
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.boards import BoardAdmin, BoardState, meta_of
 from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.events import EventIds
 
 DRAIN_SECONDS = 30.0
 """How long to wait for the worker to move a board's events to the ledger before saying that none is running."""
@@ -32,18 +32,6 @@ _BOARD_LOCK = 2
 def lock(database: Database, board_id: LeaderboardId) -> AbstractAsyncContextManager[Connection]:
     """Keep every other process from working on the board's row and namespace; lends the connection to use."""
     return locked(database, kind=_BOARD_LOCK, id=board_id)
-
-
-class EventIds:
-    """The identities of the events control makes: 16 hexadecimal digits of its own, and a counter."""
-
-    def __init__(self, nonce: bytes) -> None:
-        self.nonce = nonce.hex()
-        self._numbers = count()
-
-    def next(self) -> int:
-        """Return a number never given before under this nonce."""
-        return next(self._numbers)
 
 
 def wanted_state(board: Board) -> BoardState:
@@ -72,7 +60,7 @@ async def ensure(
     position = await ledger.max_position(conn, board.id)
     meta = await admin.read_meta(board_key)
     if meta is not None and meta.id != board.id:
-        await admin.delete(board_key, event_id_nonce=ids.nonce, event_counter=ids.next())
+        await admin.delete(board_key, event_id_nonce=ids.nonce, event_counter=ids.take())
         meta = None
     if meta is None and new:
         # Entries without a meta are nobody's; a board starts empty.
@@ -101,7 +89,7 @@ async def _fit(admin: BoardAdmin, board: Board, board_key: str, ids: EventIds) -
     if not board.spec.max_entries:
         return ()
     trimmed = 0
-    while dropped := await admin.trim(board_key, nonce=ids.nonce, counter=ids.next()):
+    while dropped := await admin.trim(board_key, nonce=ids.nonce, counter=ids.take()):
         trimmed += dropped
     return (f"trimmed {trimmed} entries past max_entries",) if trimmed else ()
 

@@ -32,6 +32,7 @@ from leaderboard.store.postgres.pool import Connection, Database, Pool, connecti
 from leaderboard.store.redis import keys as redis_keys
 from leaderboard.store.redis import revocations
 from leaderboard.store.redis.boards import BoardAdmin
+from leaderboard.store.redis.events import EventIds
 
 _TENANT_LOCK = 1
 
@@ -68,7 +69,6 @@ class Control:
         *,
         pepper: bytes,
         key_env: str = "live",
-        region: str = "",
         clock: Callable[[], datetime] = _now,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
         drain_seconds: float = namespace.DRAIN_SECONDS,
@@ -77,11 +77,10 @@ class Control:
         self._redis = redis
         self._pepper = pepper
         self._key_env = key_env
-        self._region = region
         self._clock = clock
         self._entropy = entropy
         self._drain_seconds = drain_seconds
-        self._ids = namespace.EventIds(entropy(8))
+        self._ids = EventIds(entropy(8))
 
     # -- documents
 
@@ -364,7 +363,7 @@ class Control:
             admin = BoardAdmin(self._redis)
             meta = await admin.read_meta(board_key)
             if meta is None or meta.id == board.id:
-                await admin.delete(board_key, event_id_nonce=self._ids.nonce, event_counter=self._ids.next())
+                await admin.delete(board_key, event_id_nonce=self._ids.nonce, event_counter=self._ids.take())
             await boards.mark(conn, board.id, BoardState.DELETED, now=self._clock())
 
     # -- tenants and keys, ended

@@ -5,7 +5,7 @@ import http.client
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,18 +15,8 @@ from leaderboard.api import problems
 from leaderboard.control.reconcile import Control
 from leaderboard.domain import documents
 from leaderboard.store.postgres.pool import open_pool
+from support.client import Answer
 from support.platform import Platform
-
-
-class Answer(NamedTuple):
-    """One answer; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Client:

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from leaderboard.domain.boards import Board, BoardSpec
 from leaderboard.store.redis import events, keys
 from leaderboard.store.redis.boards import BoardAdmin, BoardState
+from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
-from leaderboard.store.redis.scores import EventIds, Scores
+from leaderboard.store.redis.scores import Scores
 
 LOOPBACK = "127.0.0.1"
 _numbers = itertools.count(1)

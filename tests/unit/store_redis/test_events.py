@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderboard.store.redis import events, keys, scripts
-from leaderboard.store.redis.events import EventKind
-from leaderboard.store.redis.scores import EventIds
+from leaderboard.store.redis.events import EventIds, EventKind
 
 ID = "00112233445566778899aabbccddeeff"
 

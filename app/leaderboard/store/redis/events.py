@@ -53,6 +53,22 @@ class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True):
     user: str
 
 
+class EventIds:
+    """Makes the identities of events: a random boot nonce and a counter, so that no two processes ever agree."""
+
+    def __init__(self, nonce: bytes) -> None:
+        if len(nonce) != 8:
+            raise ValueError("the boot nonce is 8 random bytes")
+        self.nonce = nonce.hex()
+        self._next = 0
+
+    def take(self, count: int = 1) -> int:
+        """Reserve `count` numbers and return the first."""
+        first = self._next
+        self._next += count
+        return first
+
+
 def decode(entry_id: bytes, payload: bytes) -> ScoreEvent:
     """Return the event of one stream entry. Raises ValueError for an entry that is not one of ours."""
     event_id, kind, board_id, incarnation, seq, submitted, score, order, user = payload.decode().split(SEPARATOR)

@@ -15,6 +15,7 @@ import msgspec
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.boards import ORDER_CHARS
 from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
+from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer, NoScript
 from leaderboard.store.redis.scripts import Script
 
@@ -75,22 +76,6 @@ class Standing(msgspec.Struct, frozen=True):
     rank: int
 
 
-class EventIds:
-    """Makes the identities of events: a random boot nonce and a counter, so that no two processes ever agree."""
-
-    def __init__(self, nonce: bytes) -> None:
-        if len(nonce) != 8:
-            raise ValueError("the boot nonce is 8 random bytes")
-        self.nonce = nonce.hex()
-        self._next = 0
-
-    def take(self, count: int) -> int:
-        """Reserve `count` numbers and return the first."""
-        first = self._next
-        self._next += count
-        return first
-
-
 class Scores:
     """The hot path's store. `outbox_max` in events, `idempotency_ttl` in seconds.
 
@@ -108,14 +93,14 @@ class Scores:
     ) -> Applied | Refusal:
         """Apply one update. `value` is ``i<increment>`` or ``s<score>``; `idempotency` the key and the body's
         fingerprint (no spaces in either)."""
-        counter = self._ids.take(1)
+        counter = self._ids.take()
         head = (
             "EVALSHA",
             scripts.UPDATE.sha,
             "4" if idempotency is None else "5",
             board,
-            f"meta:{{{board}}}",
-            f"order:{{{board}}}",
+            keys.meta(board),
+            keys.order(board),
             keys.OUTBOX,
         )
         tail = (self._outbox_max, self._ttl, self._ids.nonce, str(counter), user, value)
@@ -169,7 +154,7 @@ class Scores:
         reply = await self._redis.run(
             scripts.REMOVE,
             [board, keys.meta(board), keys.order(board), keys.OUTBOX],
-            [self._outbox_max, self._ids.nonce, self._ids.take(1), user],
+            [self._outbox_max, self._ids.nonce, self._ids.take(), user],
         )
         if isinstance(reply, bytes):
             return _refusal(reply)
@@ -215,7 +200,7 @@ class Scores:
     async def _read(
         self, script: Script, board: str, args: list[str], *, key: object, decode: Callable[[Any], Any]
     ) -> Any:
-        command = ("EVALSHA", script.sha, "3", board, f"meta:{{{board}}}", f"order:{{{board}}}", *args)
+        command = ("EVALSHA", script.sha, "3", board, keys.meta(board), keys.order(board), *args)
 
         def answer(reply: Any) -> Any:
             return _refusal(reply) if isinstance(reply, bytes) else decode(reply)
