@@ -100,6 +100,8 @@ def cpu_seconds(pid: int) -> float:
 class Stack:
     """Postgres, Redis and a tenant in a temporary folder, and whatever servers a case asks for."""
 
+    keeps = False
+
     def __init__(self, folder: Path, *, cores: Cores) -> None:
         self.cores = cores
         self._folder = folder

@@ -1,4 +1,4 @@
-"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke``.
+"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke | offer``.
 
 Exit codes: 0 done, 1 refused or failed (the message on standard error says why and what to do), 2 wrong arguments or
 configuration.
@@ -94,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     rebuilding.add_argument("--wait", type=float, default=30.0, metavar="S", help="seconds to wait for the worker (30)")
     revoke = command("revoke", _revoke, "Revoke an API key at once.")
     revoke.add_argument("key_id", metavar="KEY_ID", help="the 16 characters between the second and third _ of the key")
-    for sub in (apply, verify, rebuilding, revoke):
+    offer = command("offer", _offer, "Let a Tenant resource of a Kubernetes namespace take over a tenant made here.")
+    offer.add_argument("slug", metavar="SLUG", help="the tenant; no resource may own it")
+    offer.add_argument("--namespace", required=True, metavar="NS", help="where that Tenant is, or will be")
+    for sub in (apply, verify, rebuilding, revoke, offer):
         sub.add_argument(
             "--data",
             type=Path,
@@ -190,6 +193,8 @@ def _on_stores(config: Config, work: Callable[[Pool, Redis], Awaitable[int]]) ->
 
 class _Terminal:
     """The sink of `apply`: prints each new key, once. What was printed before a crash is not there any more."""
+
+    keeps = False
 
     async def deliver(self, delivery: KeyDelivery) -> None:
         print(f"  API key of {delivery.tenant}/{delivery.project} (keep it now, it will not be shown again):")
@@ -324,6 +329,20 @@ def _revoke(args: argparse.Namespace) -> int:
         return 0
 
     return _on_stores(config, revoke)
+
+
+def _offer(args: argparse.Namespace) -> int:
+    config = _load(args.data)
+
+    async def offer(pool: Pool, redis: Redis) -> int:
+        await Control(pool, redis, pepper=config.pepper.encode()).offer(args.slug, namespace=args.namespace)
+        print(
+            f"tenant {args.slug} is offered to namespace {args.namespace}: apply a Tenant with this slug there, with "
+            'the annotation leaderboard.saas/adopt: "true"'
+        )
+        return 0
+
+    return _on_stores(config, offer)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 class MemorySink:
     """Keeps new keys in a dict of project -> text."""
 
+    keeps = False
+
     def __init__(self) -> None:
         self.keys: dict[str, str] = {}
 

@@ -24,11 +24,19 @@ _nonces = itertools.count(0xABC)
 
 
 class Sink:
-    """Keeps what was delivered; `crash` raises instead of, or after, keeping it."""
+    """Keeps what was delivered; `crash` raises instead of, or after, keeping it. With `keeps` it is like a Secret, of
+    which `lose` is the deletion: it has the last key of each project.
+    """
 
-    def __init__(self):
+    def __init__(self, *, keeps=False):
+        self.keeps = keeps
         self.delivered: list[KeyDelivery] = []
         self.crash: str | None = None
+        self._lost: set[str] = set()
+
+    def lose(self, *, project="default"):
+        """Forget the keys of the project that were delivered so far."""
+        self._lost |= {given.key.id for given in self.delivered if given.project == project}
 
     async def deliver(self, delivery):
         if self.crash == "before":
@@ -38,10 +46,10 @@ class Sink:
             raise RuntimeError("crashed after delivering")
 
     async def holds(self, project, key_id, hmac):
-        return any(
-            given.project == project and given.key.id == key_id and digest(given.key, pepper=PEPPER) == hmac
-            for given in self.delivered
-        )
+        given = [given for given in self.delivered if given.project == project and given.key.id not in self._lost]
+        if self.keeps:
+            given = given[-1:]
+        return any(one.key.id == key_id and digest(one.key, pepper=PEPPER) == hmac for one in given)
 
 
 def tenant(slug="acme", **spec):
@@ -79,16 +87,20 @@ class World:
         self.nonce = f"{next(_nonces):016x}"
         self._count = itertools.count()
 
-    def another_control(self, *, redis=None, drain_seconds=10.0):
+    def another_control(self, *, pool=None, redis=None, drain_seconds=10.0):
         return Control(
-            self.pool, redis or self.redis, pepper=PEPPER, clock=lambda: self.now, drain_seconds=drain_seconds
+            pool or self.pool,
+            redis or self.redis,
+            pepper=PEPPER,
+            clock=lambda: self.now,
+            drain_seconds=drain_seconds,
         )
 
     def pass_time(self, **delta):
         self.now += timedelta(**delta)
 
     async def apply(self, document, **options):
-        return await self.control.reconcile(document, sink=self.sink, **options)
+        return await self.control.reconcile(document, **{"sink": self.sink, **options})
 
     async def project(self, slug="acme", name="default"):
         """The keyword arguments that say where a board is."""

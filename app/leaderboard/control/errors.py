@@ -8,6 +8,7 @@
     │   └── KeyNotFound
     ├── AlreadyExists        a board of that key is there
     ├── ManagedElsewhere     it belongs to another owner; nothing was changed
+    ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
     ├── DeletionPrevented    the tenant says preventDeletion
     └── NotDrained           the outbox still holds events of the board; start the worker
 
@@ -46,6 +47,10 @@ class AlreadyExists(ControlError):
 
 class ManagedElsewhere(ControlError):
     """The tenant or board is managed by another owner; change it there."""
+
+
+class BoardsLeft(ControlError):
+    """A tenant that is to go with its boards has some that are others' to delete."""
 
 
 class DeletionPrevented(ControlError):

@@ -43,11 +43,20 @@ class KeyDelivery(msgspec.Struct, frozen=True, kw_only=True):
 class KeySink(Protocol):
     """Where new keys go: the terminal, or a Secret."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what was delivered stays there to be asked for, so that a key it has not is a lost one (a Secret);
+        else it is shown once (the terminal).
+        """
+
     async def deliver(self, delivery: KeyDelivery) -> None:
         """Hand the key over; it does not work yet. May be called for a project again, then with another key."""
 
     async def holds(self, project: str, key_id: str, hmac: bytes) -> bool:
-        """Whether the key was delivered and is still there: its id and the HMAC of its text are these."""
+        """Whether the key was delivered and is still there: its id and the HMAC of its text are these.
+
+        Asked of keys on their way and, where the sink keeps them, of the one in force.
+        """
 
 
 class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +66,8 @@ class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     previous_id: str | None
     previous_expires_at: datetime | None
+    lost: bool = False
+    """Whether the one before was lost, rather than due to be replaced."""
 
 
 @asynccontextmanager
@@ -109,6 +120,7 @@ async def carry_out(
             hmac=digest(key, pepper=pepper),
             scope=spec.scope,
             rotation_trigger=spec.rotation_trigger,
+            at_once=plan.at_once,
             now=now,
         )
         await sink.deliver(
@@ -132,4 +144,10 @@ async def carry_out(
                 await keys.expire(conn, key_id, at=ends)
             else:
                 await keys.revoke(conn, key_id, now=now)
-    return IssuedKey(project=project, id=new_id, previous_id=previous, previous_expires_at=ends if previous else None)
+    return IssuedKey(
+        project=project,
+        id=new_id,
+        previous_id=previous,
+        previous_expires_at=ends if previous else None,
+        lost=plan.at_once,
+    )

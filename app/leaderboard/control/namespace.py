@@ -13,30 +13,27 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from leaderboard.control.drift import agrees, damage, doubtful, wanted_state
 from leaderboard.control.errors import NotDrained
 from leaderboard.domain.boards import Board
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import boards, ledger
 from leaderboard.store.postgres.pool import Connection, Database, locked
 from leaderboard.store.redis import keys
-from leaderboard.store.redis.boards import BoardAdmin, BoardState, meta_of
+from leaderboard.store.redis.boards import BoardAdmin, Snapshot
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
 
 DRAIN_SECONDS = 30.0
 """How long to wait for the worker to move a board's events to the ledger before saying that none is running."""
 _POLL_SECONDS = 0.05
-_BOARD_LOCK = 2
+BOARD_LOCK = 2
+"""The kind of the lock under which one process at a time works on a board."""
 
 
 def lock(database: Database, board_id: LeaderboardId) -> AbstractAsyncContextManager[Connection]:
     """Keep every other process from working on the board's row and namespace; lends the connection to use."""
-    return locked(database, kind=_BOARD_LOCK, id=board_id)
-
-
-def wanted_state(board: Board) -> BoardState:
-    """Return what the scripts may do with the board when all is well."""
-    return BoardState.SUSPENDED if board.spec.suspended else BoardState.ACTIVE
+    return locked(database, kind=BOARD_LOCK, id=board_id)
 
 
 async def ensure(
@@ -58,29 +55,24 @@ async def ensure(
     admin = BoardAdmin(redis)
     # The ledger before the meta: what the ledger has was in Redis first, so it can be ahead only of a Redis that lost.
     position = await ledger.max_position(conn, board.id)
-    meta = await admin.read_meta(board_key)
-    if meta is not None and meta.id != board.id:
+    seen = await admin.snapshot(board_key)
+    if seen.broken:
+        await admin.discard(board_key)
+    if seen.meta is not None and seen.meta.id != board.id:
         await admin.delete(board_key, event_id_nonce=ids.nonce, event_counter=ids.take())
-        meta = None
-    if meta is None and new:
-        # Entries without a meta are nobody's; a board starts empty.
-        await admin.restore(board_key, [], board.spec.tie_policy)
-        await admin.write_meta(board_key, board, state=wanted_state(board), seq=0)
+        seen = Snapshot()
+    if seen.meta is None and new:
+        await admin.open([(board_key, board, wanted_state(board))])
         return ()
-    reason = None
-    if meta is None:
-        reason = "Redis had lost it"
-    elif meta.state is BoardState.REBUILDING:
-        reason = "a rebuild had not finished"
-    elif meta.incarnation != board.incarnation or meta.seq < position.seq:
-        reason = "Redis had an older state than the ledger"
+    reason = damage(board, seen, position=position)
+    if reason is None and doubtful(seen, position=position) and await ledger.inhabited(conn, [board.id]):
+        reason = "Redis had lost its entries"
     if reason is not None:
         board, members = await restore(conn, redis, board, board_key=board_key, now=now, drain_seconds=drain_seconds)
         return (f"restored {members} entries from the ledger: {reason}", *await _fit(admin, board, board_key, ids))
-    assert meta is not None
     done: tuple[str, ...] = ()
-    if meta != meta_of(board, state=wanted_state(board), seq=meta.seq):
-        await admin.write_meta(board_key, board, state=wanted_state(board), seq=None)
+    if not agrees(board, seen):
+        await admin.write_meta(board_key, board, state=wanted_state(board))
         done = ("wrote the rules to Redis",)
     return (*done, *await _fit(admin, board, board_key, ids))
 
@@ -104,18 +96,19 @@ async def restore(
     DatabaseUnavailable.
     """
     admin = BoardAdmin(redis)
-    if await admin.read_meta(board_key) is not None:
-        await admin.set_state(board_key, BoardState.REBUILDING)
+    if (await admin.snapshot(board_key)).broken:
+        await admin.discard(board_key)
+    token = await admin.close(board_key)
     await drained(redis, seconds=drain_seconds)
     position = await ledger.max_position(conn, board.id)
     entries = [(row.member, row.score, row.order_prefix) async for row in ledger.latest(conn, board.id)]
-    await admin.restore(board_key, entries, board.spec.tie_policy)
+    await admin.restore(board_key, entries, board.spec.tie_policy, token=token)
     if position.seq:
         # What follows has to be newer than all there was, also than what Redis lost before the ledger had it.
         incarnation = max(board.incarnation, position.incarnation) + 1
         await boards.set_incarnation(conn, board.id, incarnation, now=now)
         board = msgspec.structs.replace(board, incarnation=incarnation)
-    await admin.write_meta(board_key, board, state=wanted_state(board), seq=position.seq)
+    await admin.reopen(board_key, board, state=wanted_state(board), seq=position.seq, token=token)
     return board, len(entries)
 
 

@@ -19,6 +19,11 @@ from leaderboard.domain.keys import Scope
 
 API_VERSION = "leaderboard.saas/v1alpha1"
 
+MAX_PROJECTS = 100
+"""Most projects that one Tenant may name."""
+DISPLAY_NAME_LENGTH = 128
+ROTATION_TRIGGER_LENGTH = 256
+
 
 class DeletionPolicy(StrEnum):
     """What deleting the resource does to the data."""
@@ -52,7 +57,7 @@ class ApiKeySpec(_Part, frozen=True, kw_only=True):
     rotate_every: str | None = None
     grace_period: str = "24h"
     rotation_trigger: str | None = None
-    """Any text; changing it rotates the keys once."""
+    """Any text of one line; changing it rotates the keys once."""
 
 
 class AllowedNamespaces(_Part, frozen=True, kw_only=True):
@@ -224,13 +229,26 @@ def _check_tenant(spec: TenantSpec, *, where: str) -> None:
         names.tenant_slug(spec.slug)
         for project in spec.projects:
             names.project_name(project.name)
-    except InvalidName as error:
+        if spec.display_name is not None:
+            names.line(spec.display_name, field="displayName", longest=DISPLAY_NAME_LENGTH)
+        if spec.api_key.rotation_trigger is not None:
+            names.line(spec.api_key.rotation_trigger, field="apiKey.rotationTrigger", longest=ROTATION_TRIGGER_LENGTH)
+        if spec.home_region is not None:
+            names.region(spec.home_region)
+        if spec.quotas is not None:
+            plans.check_overrides(spec.quotas)
+    except (InvalidName, InvalidDocument) as error:
         raise InvalidDocument(f"{where}: {error}") from error
     listed = [project.name for project in spec.projects]
     if not listed:
         raise InvalidDocument(f"{where}: projects must name at least one project")
+    if len(listed) > MAX_PROJECTS:
+        raise InvalidDocument(f"{where}: projects must name at most {MAX_PROJECTS} projects, got {len(listed)}")
     if len(set(listed)) != len(listed):
         raise InvalidDocument(f"{where}: projects must not name one twice: {', '.join(sorted(listed))}")
+    allowed = spec.allowed_namespaces
+    if (allowed.from_ is NamespacesFrom.SELECTOR) != bool(allowed.selector):
+        raise InvalidDocument(f"{where}: allowedNamespaces takes a selector with from: Selector, and only then")
     grace = seconds(spec.api_key.grace_period, field=f"{where}: apiKey.gracePeriod")
     if spec.api_key.rotate_every is not None:
         period = seconds(spec.api_key.rotate_every, field=f"{where}: apiKey.rotateEvery")

@@ -18,6 +18,8 @@ UserId = NewType("UserId", str)
 BOARD_KEY_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,127}$"
 PROJECT_PATTERN = r"^[a-z0-9_-]{1,63}$"
 SLUG_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+REGION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]{1,128}$"
 USER_MAX_BYTES = 128
 
@@ -25,6 +27,9 @@ USER_MAX_BYTES = 128
 _board_key = re.compile(BOARD_KEY_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 _project = re.compile(PROJECT_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 _slug = re.compile(SLUG_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
+_region = re.compile(REGION_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
+# And lone surrogates, which neither UTF-8 nor Postgres can hold; they never come from a Kubernetes API.
+_forbidden_in_line = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 _idempotency_key = re.compile(IDEMPOTENCY_KEY_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 # C0, DEL, C1, the slash, lone surrogates; and U+2028/9, which end a line for some readers of our logs.
 _forbidden_in_user = re.compile("[\x00-\x1f\x7f-\x9f/\ud800-\udfff\u2028\u2029]").search
@@ -53,6 +58,23 @@ def tenant_slug(text: str) -> str:
         raise InvalidName(
             f"tenant slug {text[:60]!r} must match {SLUG_PATTERN}: 1-40 of a-z, 0-9 and -, no - at either end"
         )
+    return text
+
+
+def region(text: str) -> str:
+    """Return `text` as the name of a region, or raise InvalidName."""
+    if _region(text) is None:
+        raise InvalidName(
+            f"region {text[:80]!r} must match {REGION_PATTERN}: 1-63 letters, digits, dots, _ and -, "
+            "starting with a letter or digit"
+        )
+    return text
+
+
+def line(text: str, *, field: str, longest: int) -> str:
+    """Return `text` as one line of at most `longest` characters, or raise InvalidName."""
+    if len(text) > longest or _forbidden_in_line(text) is not None:
+        raise InvalidName(f"{field} must be one line of at most {longest} characters, without control characters")
     return text
 
 

@@ -31,19 +31,30 @@ PLANS: dict[str, Quotas] = {
 """The plans a new installation starts with; the rows of the `plans` table are what counts afterwards."""
 
 MAX_REQUESTS_PER_SECOND = 1_000_000
+MAX_LEADERBOARDS = 1_000_000
+"""Largest `max_leaderboards` that a tenant may ask for."""
+
+
+def check_overrides(overrides: QuotaOverrides) -> QuotaOverrides:
+    """Return `overrides`, or raise InvalidDocument where one is not a sensible number."""
+    boards, rate = overrides.max_leaderboards, overrides.requests_per_second
+    if boards is not None and not 0 <= boards <= MAX_LEADERBOARDS:
+        raise InvalidDocument(f"quotas.maxLeaderboards must be 0 to {MAX_LEADERBOARDS}, got {boards}")
+    if rate is not None and not 1 <= rate <= MAX_REQUESTS_PER_SECOND:
+        raise InvalidDocument(f"quotas.requestsPerSecond must be 1 to {MAX_REQUESTS_PER_SECOND}, got {rate}")
+    return overrides
 
 
 def effective(plan: Quotas, overrides: QuotaOverrides | None) -> Quotas:
     """Return the limits in force, or raise InvalidDocument where an override is not a sensible number."""
     if overrides is None:
         return plan
-    boards = plan.max_leaderboards if overrides.max_leaderboards is None else overrides.max_leaderboards
-    rate = plan.requests_per_second if overrides.requests_per_second is None else overrides.requests_per_second
-    if boards < 0:
-        raise InvalidDocument(f"quotas.maxLeaderboards must be 0 or more, got {boards}")
-    if not 1 <= rate <= MAX_REQUESTS_PER_SECOND:
-        raise InvalidDocument(f"quotas.requestsPerSecond must be 1 to {MAX_REQUESTS_PER_SECOND}, got {rate}")
-    return Quotas(max_leaderboards=boards, requests_per_second=rate)
+    check_overrides(overrides)
+    boards, rate = overrides.max_leaderboards, overrides.requests_per_second
+    return Quotas(
+        max_leaderboards=plan.max_leaderboards if boards is None else boards,
+        requests_per_second=plan.requests_per_second if rate is None else rate,
+    )
 
 
 def check_room_for_board(quotas: Quotas, *, boards: int) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis as redis_py
 
@@ -84,9 +85,22 @@ def test_verify_and_rebuild_after_redis_lost_everything(leaderboard, redis_url, 
 
 def test_migrate_says_what_it_did(leaderboard, postgres):
     url = postgres.create_database("cli_migrate")
-    assert "applied 0001.initial" in leaderboard("migrate", LEADERBOARD_DATABASE_URL=url)
+    assert "applied 0001.initial\napplied 0002.leadership" in leaderboard("migrate", LEADERBOARD_DATABASE_URL=url)
     assert "up to date" in leaderboard("migrate", LEADERBOARD_DATABASE_URL=url)
     assert "there was no lock" in leaderboard("migrate", "--break-lock", LEADERBOARD_DATABASE_URL=url)
+
+
+def test_a_tenant_is_offered_to_a_namespace(leaderboard, database):
+    leaderboard("apply", "-f", str(EXAMPLE))
+    answer = leaderboard("offer", "acme", "--namespace", "games")
+    assert "tenant acme is offered to namespace games" in answer
+    assert 'leaderboard.saas/adopt: "true"' in answer
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT adoptable_from FROM tenants").fetchall() == [("games",)]
+        conn.execute("UPDATE tenants SET managed_by = 'uid-1'")
+    assert "uid-1" in leaderboard("offer", "acme", "--namespace", "games", code=1)
+    assert "there is no tenant 'nobody'" in leaderboard("offer", "nobody", "--namespace", "games", code=1)
+    assert "--namespace" in leaderboard("offer", "acme", code=2)
 
 
 def test_a_store_that_is_away_is_a_message_and_no_stack(leaderboard):

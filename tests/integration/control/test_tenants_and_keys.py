@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from leaderboard.control.errors import DeletionPrevented, KeyNotFound, ManagedElsewhere, TenantNotFound
+from leaderboard.control.errors import BoardsLeft, DeletionPrevented, KeyNotFound, ManagedElsewhere, TenantNotFound
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.errors import InvalidDocument
 from leaderboard.domain.keys import Scope, digest
@@ -224,7 +224,7 @@ async def test_a_protected_tenant_is_not_deleted(world):
 async def test_a_tenant_with_boards_of_custom_resources_is_not_touched(world):
     await world.apply(tenant())
     await world.apply(leaderboard(), owner="uid-board")
-    with pytest.raises(ManagedElsewhere, match="uid-board"):
+    with pytest.raises(BoardsLeft, match="1 leaderboards belong to custom resources"):
         await world.control.delete_tenant("acme", policy=DeletionPolicy.DELETE)
     assert (await keys.lookup(world.pool, world.sink.delivered[0].key.id)).state is keys.KeyState.ACTIVE
 

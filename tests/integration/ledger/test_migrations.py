@@ -9,6 +9,8 @@ from leaderboard.domain.plans import PLANS, Quotas
 from leaderboard.store.postgres import migrate
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 
+MIGRATIONS = ["0001.initial", "0002.leadership"]
+
 
 @pytest.fixture
 def empty_database(postgres, request):
@@ -18,14 +20,14 @@ def empty_database(postgres, request):
 
 
 def test_applying_twice_applies_once(empty_database):
-    assert migrate.apply(empty_database) == ["0001.initial"]
+    assert migrate.apply(empty_database) == MIGRATIONS
     assert migrate.apply(empty_database) == []
 
 
 def test_concurrent_first_runs_apply_once(empty_database):
     with ThreadPoolExecutor(4) as threads:
         applied = list(threads.map(migrate.apply, [empty_database] * 4))
-    assert sorted(applied) == [[], [], [], ["0001.initial"]]
+    assert sorted(applied) == [[], [], [], MIGRATIONS]
 
 
 def test_a_stale_lock_is_named_and_can_be_broken(empty_database):
@@ -41,7 +43,7 @@ def test_a_stale_lock_is_named_and_can_be_broken(empty_database):
 
 def test_a_keyword_string_is_a_dsn_too(empty_database):
     keywords = " ".join(f"{k}='{v}'" for k, v in psycopg.conninfo.conninfo_to_dict(empty_database).items())
-    assert migrate.apply(keywords) == ["0001.initial"]
+    assert migrate.apply(keywords) == MIGRATIONS
 
 
 def test_no_server_is_database_unavailable():

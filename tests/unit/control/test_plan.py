@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from leaderboard.control.errors import ManagedElsewhere
-from leaderboard.control.plan import board_changes, check_owner, plan_keys, plan_tenant, spec_hash
+from leaderboard.control.plan import board_changes, check_owner, in_force, plan_keys, plan_tenant, spec_hash, to_ask
 from leaderboard.domain.boards import BoardSpec, TiePolicy
 from leaderboard.domain.documents import ApiKeySpec, ProjectSpec, TenantSpec
 from leaderboard.domain.errors import ImmutableField, InvalidDocument
@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SPEC = TenantSpec(slug="acme")
 
 
-def key(name, state=KeyState.ACTIVE, *, scope=Scope.ADMIN, trigger=None, age=0, expires=None):
+def key(name, state=KeyState.ACTIVE, *, scope=Scope.ADMIN, trigger=None, age=0, expires=None, at_once=False):
     born = NOW - timedelta(hours=age)
     return KeyRow(
         id=name,
@@ -31,6 +31,7 @@ def key(name, state=KeyState.ACTIVE, *, scope=Scope.ADMIN, trigger=None, age=0, 
         created_at=born,
         activated_at=born if state is KeyState.ACTIVE else None,
         expires_at=expires,
+        at_once=at_once,
     )
 
 
@@ -153,6 +154,38 @@ def test_a_key_is_rotated_by_its_age(age, rotates):
 
 def test_another_scope_reaches_the_active_key():
     assert plan_keys([key("a")], held=(), spec=ApiKeySpec(scope=Scope.READ), now=NOW).rescope == ("a",)
+
+
+def test_a_key_its_secret_has_lost_is_replaced_without_grace():
+    keys = [key("a"), key("b", expires=NOW + timedelta(hours=1))]
+    decided = plan_keys(keys, held=(), spec=ApiKeySpec(), now=NOW, keeps=True)
+    assert decided.issue == "its Secret was deleted or edited"
+    assert (decided.retire, decided.grace, decided.at_once) == (("a",), timedelta(0), True)
+    assert plan_keys(keys, held={"a"}, spec=ApiKeySpec(), now=NOW, keeps=True).empty
+    assert plan_keys(keys, held=(), spec=ApiKeySpec(), now=NOW).empty
+
+
+@pytest.mark.parametrize(("at_once", "grace"), [(True, timedelta(0)), (False, timedelta(days=1))])
+def test_a_delivered_key_knows_what_becomes_of_the_one_before(at_once, grace):
+    keys = [key("a"), key("b", KeyState.PENDING, at_once=at_once)]
+    decided = plan_keys(keys, held={"b"}, spec=ApiKeySpec(), now=NOW, keeps=True)
+    assert (decided.activate, decided.retire, decided.grace) == ("b", ("a",), grace)
+
+
+def test_a_sink_is_asked_for_what_it_may_be_expected_to_have():
+    keys = [key("a"), key("b"), key("c", expires=NOW), key("d", KeyState.PENDING)]
+    assert [asked.id for asked in to_ask(keys, keeps=False)] == ["d"]
+    assert [asked.id for asked in to_ask(keys, keeps=True)] == ["d", "b"]
+
+
+def test_the_keys_in_force_are_the_newest_and_the_one_that_ends_last():
+    soon, later = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    ending = [key("a", expires=NOW), key("b", expires=later), key("c", expires=soon)]
+    held = in_force([*ending, key("d", KeyState.PENDING), key("e")], project="p", now=NOW)
+    assert (held.project, held.id, held.previous_id, held.previous_expires_at) == ("p", "e", "b", later)
+    alone = in_force([key("a", expires=NOW), key("e")], project="p", now=NOW)
+    assert (alone.previous_id, alone.previous_expires_at) == (None, None)
+    assert in_force(ending, project="p", now=NOW) is None
 
 
 def test_board_changes_are_named_and_fixed_fields_refused():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -106,29 +106,49 @@ class BoardState(StrEnum):
     DELETED = "deleted"
 
 
-async def find(database: Database, project_id: ProjectId, key: str) -> tuple[Board, BoardState] | None:
+class BoardRecord(NamedTuple):
+    """A board's row as control decides on it."""
+
+    board: Board
+    state: BoardState
+    deletion_policy: DeletionPolicy
+    spec_hash: str
+    adoptable_from: str | None
+    """The namespace whose resource may take the board over while nobody owns it."""
+
+
+RECORD_COLUMNS = f"{_COLUMNS}, b.state, b.deletion_policy, b.spec_hash, b.adoptable_from"
+"""What `record` reads, of leaderboards AS b."""
+
+
+def record(row: Sequence[Any]) -> BoardRecord:
+    """Return the record that starts a row of RECORD_COLUMNS."""
+    return BoardRecord(Board(**_fields(row)), BoardState(row[10]), DeletionPolicy(row[11]), row[12], row[13])
+
+
+async def find(database: Database, project_id: ProjectId, key: str) -> BoardRecord | None:
     """Return the board that holds the key, also one that is being deleted."""
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                f"SELECT {_COLUMNS}, b.state FROM leaderboards b"  # noqa: S608 - as above
+                f"SELECT {RECORD_COLUMNS} FROM leaderboards b"  # noqa: S608 - as above
                 " WHERE b.project_id = %s AND b.key = %s AND b.state <> 'deleted'",
                 (project_id, key),
             )
         ).fetchone()
-    return None if row is None else (Board(**_fields(row)), BoardState(row[10]))
+    return None if row is None else record(row)
 
 
-async def by_id(database: Database, board_id: LeaderboardId) -> tuple[Board, BoardState] | None:
+async def by_id(database: Database, board_id: LeaderboardId) -> BoardRecord | None:
     """Return the board with its state, whatever that is."""
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                f"SELECT {_COLUMNS}, b.state FROM leaderboards b WHERE b.id = %s",  # noqa: S608 - as above
+                f"SELECT {RECORD_COLUMNS} FROM leaderboards b WHERE b.id = %s",  # noqa: S608 - as above
                 (board_id,),
             )
         ).fetchone()
-    return None if row is None else (Board(**_fields(row)), BoardState(row[10]))
+    return None if row is None else record(row)
 
 
 async def count_of_tenant(database: Database, tenant_id: TenantId) -> int:
@@ -154,15 +174,23 @@ async def insert(
     deletion_policy: DeletionPolicy,
     spec_hash: str,
     now: datetime,
+    known_id: LeaderboardId | None = None,
+    incarnation: int = 1,
 ) -> LeaderboardId:
-    """Write a new board and return its id. The caller holds the tenant's row."""
+    """Write a new board and return its id. The caller holds the tenant's row.
+
+    With `known_id`, one that `identity.claim` let through, the board gets that id.
+    """
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries,"
-                " public_read, suspended, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                "INSERT INTO leaderboards (id, project_id, key, sort_order, score_update, tie_policy, max_entries,"
+                " public_read, suspended, managed_by, deletion_policy, spec_hash, incarnation, created_at, updated_at)"
+                " OVERRIDING SYSTEM VALUE"
+                " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('leaderboards', 'id'))),"
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
                 (
+                    known_id,
                     project_id,
                     spec.key,
                     spec.sort_order.value,
@@ -174,6 +202,7 @@ async def insert(
                     managed_by,
                     deletion_policy.value,
                     spec_hash,
+                    incarnation,
                     now,
                     now,
                 ),
@@ -218,10 +247,23 @@ async def mark(database: Database, board_id: LeaderboardId, state: BoardState, *
         )
 
 
-async def release(database: Database, board_id: LeaderboardId, *, now: datetime) -> None:
-    """Let nobody own the board any more; its data stays."""
+async def release(database: Database, board_id: LeaderboardId, *, adoptable_from: str | None, now: datetime) -> None:
+    """Let nobody own the board any more; its data stays, and a resource of `adoptable_from` may take it over."""
     async with connection(database) as conn:
-        await conn.execute("UPDATE leaderboards SET managed_by = NULL, updated_at = %s WHERE id = %s", (now, board_id))
+        await conn.execute(
+            "UPDATE leaderboards SET managed_by = NULL, adoptable_from = %s, updated_at = %s WHERE id = %s",
+            (adoptable_from, now, board_id),
+        )
+
+
+async def adopt(database: Database, board_id: LeaderboardId, *, owner: str, now: datetime) -> None:
+    """Let `owner` own the board, which the caller has locked and may adopt."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE leaderboards SET managed_by = %s, adoptable_from = NULL, updated_at = %s"
+            " WHERE id = %s AND managed_by IS NULL",
+            (owner, now, board_id),
+        )
 
 
 async def set_incarnation(database: Database, board_id: LeaderboardId, incarnation: int, *, now: datetime) -> None:
@@ -232,16 +274,30 @@ async def set_incarnation(database: Database, board_id: LeaderboardId, incarnati
         )
 
 
+_PLACED = (
+    f"SELECT {_COLUMNS}, t.id, t.slug, p.id, p.name, b.state = 'deleting'"  # noqa: S608 - as above
+    " FROM leaderboards b JOIN projects p ON p.id = b.project_id JOIN tenants t ON t.id = p.tenant_id"
+    " WHERE b.state <> 'deleted' AND "
+)
+
+
 async def placed(database: Database, *, tenant_id: TenantId | None = None) -> list[PlacedBoard]:
     """Return the boards that are not deleted (those being deleted included) of one tenant, or of all that are not."""
+    return await _placed(
+        database,
+        "t.deleted_at IS NULL AND (%s::bigint IS NULL OR t.id = %s) ORDER BY t.id, p.name, b.key",
+        tenant_id,
+        tenant_id,
+    )
+
+
+async def owned(database: Database, owner: str) -> list[PlacedBoard]:
+    """Return the boards of the custom resource `owner` that are not deleted, whatever became of their tenants."""
+    return await _placed(database, "b.managed_by = %s ORDER BY b.id", owner)
+
+
+async def _placed(database: Database, condition: str, *args: object) -> list[PlacedBoard]:
     async with connection(database) as conn:
-        rows = await conn.execute(
-            f"SELECT {_COLUMNS}, t.id, t.slug, p.id, p.name, b.state = 'deleting'"  # noqa: S608 - as above
-            " FROM leaderboards b JOIN projects p ON p.id = b.project_id JOIN tenants t ON t.id = p.tenant_id"
-            " WHERE b.state <> 'deleted' AND t.deleted_at IS NULL AND (%s::bigint IS NULL OR t.id = %s)"
-            " ORDER BY t.id, p.name, b.key",
-            (tenant_id, tenant_id),
-        )
         return [
             PlacedBoard(
                 board=Board(**_fields(row)),
@@ -251,5 +307,14 @@ async def placed(database: Database, *, tenant_id: TenantId | None = None) -> li
                 project=row[13],
                 deleting=row[14],
             )
-            async for row in rows
+            async for row in await conn.execute(_PLACED + condition, args)
         ]
+
+
+async def owners(database: Database) -> set[str]:
+    """Return the UIDs of the custom resources that own boards."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT DISTINCT managed_by FROM leaderboards WHERE managed_by IS NOT NULL AND state <> 'deleted'"
+        )
+        return {row[0] async for row in rows}

@@ -3,7 +3,7 @@
 Only the HMAC of a key is ever stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -43,7 +43,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One key as control sees it. `rotation_trigger` is the document's value when the key was issued."""
+    """One key as control sees it. `rotation_trigger` is the document's value when the key was issued; `at_once` says
+    that the one before was lost, and ends without grace when this one takes over.
+    """
 
     id: str
     project_id: ProjectId
@@ -54,6 +56,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     activated_at: datetime | None
     expires_at: datetime | None
+    at_once: bool = False
 
 
 _LOOKUP = """
@@ -94,17 +97,21 @@ async def lookup(database: Database, key_id: str) -> KeyRecord | None:
     )
 
 
-_ROW = "id, project_id, hmac, scope, state, rotation_trigger, created_at, activated_at, expires_at"
+_ROW = "k.id, k.project_id, k.hmac, k.scope, k.state, k.rotation_trigger, k.created_at, k.activated_at, k.expires_at"
 
 
 async def of_tenant(database: Database, tenant_id: TenantId) -> list[KeyRow]:
     """Return every key of the tenant that is not revoked, oldest first."""
+    return await of_tenants(database, [tenant_id])
+
+
+async def of_tenants(database: Database, tenant_ids: Collection[TenantId]) -> list[KeyRow]:
+    """Return every key of the tenants that is not revoked, oldest first."""
     async with connection(database) as conn:
         rows = await conn.execute(
-            f"SELECT {_ROW} FROM api_keys"  # noqa: S608 - a constant of this module
-            " WHERE project_id IN (SELECT id FROM projects WHERE tenant_id = %s) AND state <> 'revoked'"
-            " ORDER BY created_at, id",
-            (tenant_id,),
+            f"SELECT {_ROW}, k.at_once FROM api_keys k JOIN projects p ON p.id = k.project_id"  # noqa: S608 - a constant
+            " WHERE p.tenant_id = ANY(%s) AND k.state <> 'revoked' ORDER BY k.created_at, k.id",
+            (list(tenant_ids),),
         )
         return [
             KeyRow(
@@ -117,6 +124,7 @@ async def of_tenant(database: Database, tenant_id: TenantId) -> list[KeyRow]:
                 created_at=row[6],
                 activated_at=row[7],
                 expires_at=row[8],
+                at_once=row[9],
             )
             async for row in rows
         ]
@@ -130,14 +138,15 @@ async def insert_pending(
     hmac: bytes,
     scope: Scope,
     rotation_trigger: str | None,
+    at_once: bool,
     now: datetime,
 ) -> None:
     """Write a new key that opens nothing yet."""
     async with connection(database) as conn:
         await conn.execute(
-            "INSERT INTO api_keys (id, project_id, hmac, scope, state, rotation_trigger, created_at)"
-            " VALUES (%s, %s, %s, %s, 'pending', %s, %s)",
-            (key_id, project_id, hmac, scope.value, rotation_trigger, now),
+            "INSERT INTO api_keys (id, project_id, hmac, scope, state, rotation_trigger, at_once, created_at)"
+            " VALUES (%s, %s, %s, %s, 'pending', %s, %s, %s)",
+            (key_id, project_id, hmac, scope.value, rotation_trigger, at_once, now),
         )
 
 
@@ -163,6 +172,16 @@ async def expire(database: Database, key_id: str, *, at: datetime) -> None:
         await conn.execute(
             "UPDATE api_keys SET expires_at = least(coalesce(expires_at, %s), %s) WHERE id = %s AND state = 'active'",
             (at, at, key_id),
+        )
+
+
+async def expire_of_tenant(database: Database, tenant_id: TenantId, *, at: datetime) -> None:
+    """End every active key of the tenant at the given time, never later than what was set before."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE api_keys SET expires_at = least(coalesce(expires_at, %s), %s) WHERE state = 'active'"
+            " AND project_id IN (SELECT id FROM projects WHERE tenant_id = %s)",
+            (at, at, tenant_id),
         )
 
 

@@ -6,7 +6,7 @@ newer. Sums are never added up again: float addition depends on its order, so ea
 Dropping old partitions writes that state to ``score_checkpoints`` first, so `latest` gives the same before and after.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -143,32 +143,36 @@ def _midnight(day: date) -> sql.Literal:
     return sql.Literal(f"{day:%Y-%m-%d} 00:00:00+00")
 
 
-# The newest reset or deletion, whether its partition is still there or not.
-_CUT = """
+def _latest_of(board: str) -> str:
+    """Return the query for the state of every member; `board` is SQL for the board's id."""
+    # The cut: the newest reset or deletion, whether its partition is still there or not.
+    return f"""
+WITH cut AS MATERIALIZED (
     SELECT incarnation, seq FROM (
         (SELECT incarnation, seq FROM score_events
-         WHERE leaderboard_id = %(board)s AND kind IN ('x', 'd') ORDER BY incarnation DESC, seq DESC LIMIT 1)
+         WHERE leaderboard_id = {board} AND kind IN ('x', 'd') ORDER BY incarnation DESC, seq DESC LIMIT 1)
         UNION ALL
-        SELECT cut_incarnation, cut_seq FROM score_checkpoint_heads WHERE leaderboard_id = %(board)s
+        SELECT cut_incarnation, cut_seq FROM score_checkpoint_heads WHERE leaderboard_id = {board}
         UNION ALL
         SELECT 0, 0::bigint
     ) cuts ORDER BY incarnation DESC, seq DESC LIMIT 1
-"""
-
-_LATEST = f"""
-WITH cut AS MATERIALIZED ({_CUT})
+)
 SELECT member, score, order_prefix FROM (
     SELECT DISTINCT ON (member) member, score, order_prefix FROM (
         SELECT e.member, e.incarnation, e.seq, e.score, e.order_prefix FROM score_events e
-        WHERE e.leaderboard_id = %(board)s AND e.member IS NOT NULL
+        WHERE e.leaderboard_id = {board} AND e.member IS NOT NULL
           AND (e.incarnation, e.seq) > (SELECT incarnation, seq FROM cut)
         UNION ALL
         SELECT c.member, c.incarnation, c.seq, c.score, c.order_prefix FROM score_checkpoints c
-        WHERE c.leaderboard_id = %(board)s AND (c.incarnation, c.seq) > (SELECT incarnation, seq FROM cut)
+        WHERE c.leaderboard_id = {board} AND (c.incarnation, c.seq) > (SELECT incarnation, seq FROM cut)
     ) history
     ORDER BY member, incarnation DESC, seq DESC
 ) newest WHERE score IS NOT NULL
-"""  # noqa: S608 - a constant of this module
+"""  # noqa: S608 - constants of this module
+
+
+_LATEST = _latest_of("%(board)s")
+_INHABITED = f"SELECT b.id FROM unnest(%s::bigint[]) b (id) WHERE EXISTS ({_latest_of('b.id')})"  # noqa: S608 - as above
 
 
 async def latest(database: Database, leaderboard_id: LeaderboardId) -> AsyncIterator[Latest]:
@@ -184,20 +188,35 @@ async def latest(database: Database, leaderboard_id: LeaderboardId) -> AsyncIter
             yield Latest(member, score, order_prefix)
 
 
+async def inhabited(database: Database, leaderboard_ids: Collection[LeaderboardId]) -> set[LeaderboardId]:
+    """Return those of the boards that have members by the ledger."""
+    async with connection(database) as conn:
+        rows = await conn.execute(_INHABITED, (list(leaderboard_ids),))
+        return {LeaderboardId(row[0]) async for row in rows}
+
+
 async def max_position(database: Database, leaderboard_id: LeaderboardId) -> Position:
     """Return the place of the board's newest event in the ledger, (0, 0) where it has none."""
+    return (await max_positions(database, [leaderboard_id]))[leaderboard_id]
+
+
+async def max_positions(
+    database: Database, leaderboard_ids: Collection[LeaderboardId]
+) -> dict[LeaderboardId, Position]:
+    """Return for each of the boards what `max_position` does, in one statement."""
+    found = dict.fromkeys(leaderboard_ids, Position(0, 0))
     async with connection(database) as conn:
-        row = await (
-            await conn.execute(
-                "SELECT incarnation, seq FROM ("
-                " (SELECT incarnation, seq FROM score_events WHERE leaderboard_id = %(board)s"
-                "  ORDER BY incarnation DESC, seq DESC LIMIT 1)"
-                " UNION ALL SELECT incarnation, seq FROM score_checkpoint_heads WHERE leaderboard_id = %(board)s"
-                ") p ORDER BY incarnation DESC, seq DESC LIMIT 1",
-                {"board": leaderboard_id},
-            )
-        ).fetchone()
-    return Position(0, 0) if row is None else Position(row[0], row[1])
+        rows = await conn.execute(
+            "SELECT b.id, p.incarnation, p.seq FROM unnest(%s::bigint[]) b (id) CROSS JOIN LATERAL ("
+            " SELECT incarnation, seq FROM ("
+            "  (SELECT incarnation, seq FROM score_events WHERE leaderboard_id = b.id"
+            "   ORDER BY incarnation DESC, seq DESC LIMIT 1)"
+            "  UNION ALL SELECT incarnation, seq FROM score_checkpoint_heads WHERE leaderboard_id = b.id"
+            " ) q ORDER BY incarnation DESC, seq DESC LIMIT 1) p",
+            (list(leaderboard_ids),),
+        )
+        found.update([(LeaderboardId(id), Position(incarnation, seq)) async for id, incarnation, seq in rows])
+    return found
 
 
 async def partitions(database: Database) -> list[date]:

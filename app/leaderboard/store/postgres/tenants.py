@@ -1,14 +1,16 @@
 """Tenants and their projects."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+from psycopg import errors
 
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import ProjectId, TenantId
 from leaderboard.domain.plans import QuotaOverrides, Quotas, effective
-from leaderboard.store.postgres.pool import Database, connection
+from leaderboard.store.postgres.pool import Connection, Database, connection
 
 
 class PublicProject(NamedTuple):
@@ -36,6 +38,8 @@ class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
     home_region: str | None
     managed_by: str | None
     spec_hash: str
+    adoptable_from: str | None = None
+    """The namespace whose resource may take the tenant over while nobody owns it."""
 
 
 class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +97,14 @@ async def find_project(database: Database, slug: str, project: str) -> PublicPro
 _SELECT = """
 SELECT t.id, t.slug, t.display_name, t.plan, t.max_leaderboards, t.requests_per_second, t.suspended,
        t.prevent_deletion, t.deletion_policy, t.home_region, t.managed_by, t.spec_hash,
-       l.max_leaderboards, l.requests_per_second
+       l.max_leaderboards, l.requests_per_second, t.adoptable_from
 FROM tenants t JOIN plans l ON l.name = t.plan
 WHERE t.deleted_at IS NULL AND {condition}
 """
 _BY_SLUG = _SELECT.format(condition="t.slug = %s")
 _BY_ID = _SELECT.format(condition="t.id = %s")
+_BY_SLUGS = _SELECT.format(condition="t.slug = ANY(%s)")
+_BY_IDS = _SELECT.format(condition="t.id = ANY(%s) ORDER BY t.id")
 _LOCK = " FOR NO KEY UPDATE OF t"
 
 
@@ -115,8 +121,24 @@ async def by_id(database: Database, tenant_id: TenantId, *, lock: bool = False) 
 async def _one(database: Database, query: str, key: str | int) -> TenantRow | None:
     async with connection(database) as conn:
         row = await (await conn.execute(query, (key,))).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _tenant(row)
+
+
+async def by_slugs(database: Database, slugs: Sequence[str]) -> list[TenantRow]:
+    """Return those of the tenants `slugs` that there are, in any order."""
+    async with connection(database) as conn:
+        return [_tenant(row) async for row in await conn.execute(_BY_SLUGS, (list(slugs),))]
+
+
+async def lock(conn: Connection, tenant_ids: Collection[TenantId]) -> list[TenantRow]:
+    """Return those of the tenants that are not deleted, which nobody else changes until the transaction ends.
+
+    In one order everywhere, so that two of these cannot lock each other out.
+    """
+    return [_tenant(row) async for row in await conn.execute(_BY_IDS + _LOCK, (list(tenant_ids),))]
+
+
+def _tenant(row: Sequence[Any]) -> TenantRow:
     return TenantRow(
         id=TenantId(row[0]),
         slug=row[1],
@@ -130,6 +152,7 @@ async def _one(database: Database, query: str, key: str | int) -> TenantRow | No
         managed_by=row[10],
         spec_hash=row[11],
         quotas=effective_quotas(row[12], row[13], row[4], row[5]),
+        adoptable_from=row[14],
     )
 
 
@@ -140,17 +163,28 @@ async def plan_names(database: Database) -> list[str]:
 
 
 async def insert(
-    database: Database, slug: str, values: TenantValues, *, managed_by: str | None, now: datetime
+    database: Database,
+    slug: str,
+    values: TenantValues,
+    *,
+    managed_by: str | None,
+    now: datetime,
+    known_id: TenantId | None = None,
 ) -> TenantId | None:
-    """Write a new tenant and return its id, None where another made that slug meanwhile."""
+    """Write a new tenant and return its id, None where another made that slug meanwhile.
+
+    With `known_id`, one that `identity.claim` let through, under that id; None also where that is taken by now.
+    """
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                "INSERT INTO tenants (slug, display_name, plan, max_leaderboards, requests_per_second, suspended,"
+                "INSERT INTO tenants (id, slug, display_name, plan, max_leaderboards, requests_per_second, suspended,"
                 " prevent_deletion, deletion_policy, home_region, spec_hash, managed_by, created_at, updated_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-                " ON CONFLICT (slug) WHERE deleted_at IS NULL DO NOTHING RETURNING id",
-                (slug, *_columns(values), managed_by, now, now),
+                " OVERRIDING SYSTEM VALUE"
+                " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('tenants', 'id'))),"
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+                " ON CONFLICT DO NOTHING RETURNING id",
+                (known_id, slug, *_columns(values), managed_by, now, now),
             )
         ).fetchone()
     return None if row is None else TenantId(row[0])
@@ -188,6 +222,19 @@ async def projects(database: Database, tenant_id: TenantId) -> list[ProjectRow]:
         return [ProjectRow(id=ProjectId(row[0]), name=row[1]) async for row in rows]
 
 
+async def projects_of(database: Database, tenant_ids: Collection[TenantId]) -> dict[TenantId, list[ProjectRow]]:
+    """Return the projects of each of the tenants, by name."""
+    found: dict[TenantId, list[ProjectRow]] = {tenant_id: [] for tenant_id in tenant_ids}
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT tenant_id, id, name FROM projects WHERE tenant_id = ANY(%s) ORDER BY tenant_id, name",
+            (list(tenant_ids),),
+        )
+        async for tenant_id, project_id, name in rows:
+            found[tenant_id].append(ProjectRow(id=project_id, name=name))
+    return found
+
+
 async def add_project(database: Database, tenant_id: TenantId, name: str) -> None:
     """Write a project; one that is there already stays as it is."""
     async with connection(database) as conn:
@@ -203,10 +250,83 @@ async def suspend(database: Database, tenant_id: TenantId, *, now: datetime) -> 
         await conn.execute("UPDATE tenants SET suspended = true, updated_at = %s WHERE id = %s", (now, tenant_id))
 
 
-async def mark_deleted(database: Database, tenant_id: TenantId, *, now: datetime) -> None:
-    """Give the tenant's slug free; its rows stay, so that the ledger and the bills stay joinable."""
+async def mark_deleted(database: Database, tenant_id: TenantId, *, adoptable_from: str | None, now: datetime) -> None:
+    """Give the tenant's slug free; its rows stay, so that the ledger and the bills stay joinable.
+
+    `adoptable_from` is the namespace whose resource may have it back: nobody owns it then.
+    """
     async with connection(database) as conn:
         await conn.execute(
-            "UPDATE tenants SET deleted_at = %s, updated_at = %s WHERE id = %s AND deleted_at IS NULL",
-            (now, now, tenant_id),
+            "UPDATE tenants SET deleted_at = %s, updated_at = %s, adoptable_from = %s,"
+            " managed_by = CASE WHEN %s::text IS NULL THEN managed_by END WHERE id = %s AND deleted_at IS NULL",
+            (now, now, adoptable_from, adoptable_from, tenant_id),
         )
+
+
+# -- giving away and taking over
+
+
+async def offer(database: Database, tenant_id: TenantId, *, namespace: str, now: datetime) -> None:
+    """Let a resource of `namespace` take the tenant over, as long as nobody owns it."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE tenants SET adoptable_from = %s, updated_at = %s WHERE id = %s AND managed_by IS NULL",
+            (namespace, now, tenant_id),
+        )
+
+
+async def offer_retained(database: Database, slug: str, *, namespace: str) -> bool:
+    """Let a resource of `namespace` have the newest retained tenant `slug` instead of whom it was kept for.
+
+    False where there is none.
+    """
+    async with connection(database) as conn:
+        done = await conn.execute(
+            "UPDATE tenants SET adoptable_from = %s WHERE id = (SELECT id FROM tenants WHERE slug = %s"
+            " AND deleted_at IS NOT NULL AND managed_by IS NULL AND adoptable_from IS NOT NULL"
+            " ORDER BY deleted_at DESC, id DESC LIMIT 1)",
+            (namespace, slug),
+        )
+        return done.rowcount == 1
+
+
+async def adopt(database: Database, tenant_id: TenantId, *, owner: str, now: datetime) -> None:
+    """Let `owner` own the tenant, which the caller has locked and may adopt."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE tenants SET managed_by = %s, adoptable_from = NULL, updated_at = %s"
+            " WHERE id = %s AND managed_by IS NULL",
+            (owner, now, tenant_id),
+        )
+
+
+async def adopt_retained(
+    database: Database, slug: str, *, namespace: str, owner: str, now: datetime
+) -> TenantId | None:
+    """Bring the newest deleted tenant `slug` that `namespace` may have back to life, owned by `owner`; return its id.
+
+    None where there is none, or where somebody else has the slug by now.
+    """
+    async with connection(database) as conn:
+        try:
+            row = await (
+                await conn.execute(
+                    "UPDATE tenants SET deleted_at = NULL, managed_by = %s, adoptable_from = NULL, updated_at = %s"
+                    " WHERE id = (SELECT id FROM tenants WHERE slug = %s AND deleted_at IS NOT NULL"
+                    "  AND managed_by IS NULL AND adoptable_from = %s ORDER BY deleted_at DESC, id DESC LIMIT 1)"
+                    " AND deleted_at IS NOT NULL RETURNING id",
+                    (owner, now, slug, namespace),
+                )
+            ).fetchone()
+        except errors.UniqueViolation:
+            return None
+    return None if row is None else TenantId(row[0])
+
+
+async def owners(database: Database) -> set[str]:
+    """Return the UIDs of the custom resources that own tenants."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT DISTINCT managed_by FROM tenants WHERE managed_by IS NOT NULL AND deleted_at IS NULL"
+        )
+        return {row[0] async for row in rows}

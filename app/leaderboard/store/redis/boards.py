@@ -3,15 +3,16 @@
 Not hot: redis-py. What one request does to one board is in `scores.py`.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from leaderboard.domain.boards import Board, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.store.redis import keys, scripts
@@ -21,6 +22,7 @@ from leaderboard.store.redis.scripts import Script
 ORDER_CHARS = 12
 """Width of the order prefix: 48 bits of the board's sequence in hexadecimal."""
 
+_RESTORER = "restorer"  # the field of the meta with the token of who restores the board
 _CHUNK = 2_000  # entries a command: about 100 kB on the wire, a few milliseconds of Redis's time
 
 
@@ -66,6 +68,18 @@ def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
     )
 
 
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What Redis has of a board: its meta, how many entries, and how many users its order hash names.
+
+    `broken`: something under the board's names is not what we write there, so nothing of it can be told.
+    """
+
+    meta: BoardMeta | None = None
+    entries: int = 0
+    orders: int = 0
+    broken: bool = False
+
+
 _Item = TypeVar("_Item")
 
 
@@ -92,25 +106,13 @@ class BoardAdmin:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def write_meta(self, board_key: str, board: Board, *, state: BoardState, seq: int | None) -> None:
-        """Write the board's rules. `seq` None keeps the sequence that is there, 0 for a new board."""
-        meta = meta_of(board, state=state, seq=seq or 0)
-        fields: dict[Any, Any] = {
-            "id": meta.id,
-            "inc": meta.incarnation,
-            "rule": meta.rule,
-            "ord": meta.order,
-            "tie": meta.tie,
-            "max": meta.max_entries,
-            "pub": int(meta.public),
-            "state": str(state),
-        }
-        if seq is not None:
-            fields["seq"] = seq
+    async def write_meta(self, board_key: str, board: Board, *, state: BoardState) -> None:
+        """Write the board's rules; the sequence that is there stays."""
         async with _redis_failures():
             pipe = self._redis.pipeline(transaction=True)
-            pipe.hset(keys.meta(board_key), mapping=fields)
+            pipe.hset(keys.meta(board_key), mapping=_fields(board, state=state))
             pipe.hsetnx(keys.meta(board_key), "seq", 0)
+            pipe.hdel(keys.meta(board_key), _RESTORER)
             await pipe.execute()
 
     async def read_meta(self, board_key: str) -> BoardMeta | None:
@@ -118,17 +120,53 @@ class BoardAdmin:
         return (await self.read_metas([board_key]))[0]
 
     async def read_metas(self, board_keys: Sequence[str]) -> list[BoardMeta | None]:
-        """Return the meta of each board in one round trip."""
+        """Return the meta of each board in one round trip. One that is not as we write it counts as none."""
         async with _redis_failures():
             pipe = self._redis.pipeline(transaction=False)
             for board_key in board_keys:
                 pipe.hgetall(keys.meta(board_key))
-            return [_meta(raw) for raw in await pipe.execute()]
+            return [_snapshot((raw, 0, 0)).meta for raw in await pipe.execute(raise_on_error=False)]
 
-    async def set_state(self, board_key: str, state: BoardState) -> None:
-        """Change what the scripts may do with the board."""
+    async def snapshots(self, board_keys: Sequence[str]) -> list[Snapshot]:
+        """Return what there is of each board in one round trip. What is of one board may be of different moments."""
         async with _redis_failures():
-            await self._redis.hset(keys.meta(board_key), "state", str(state))
+            pipe = self._redis.pipeline(transaction=False)
+            for board_key in board_keys:
+                _ask_snapshot(pipe, board_key)
+            answers = await pipe.execute(raise_on_error=False)
+            return [_snapshot(answers[at : at + 3]) for at in range(0, len(answers), 3)]
+
+    async def snapshot(self, board_key: str) -> Snapshot:
+        """Return what there is of the board, all of one moment."""
+        async with _redis_failures():
+            pipe = self._redis.pipeline(transaction=True)
+            _ask_snapshot(pipe, board_key)
+            return _snapshot(await pipe.execute(raise_on_error=False))
+
+    async def discard(self, board_key: str) -> None:
+        """Remove whatever is under the board's names, without an event. Nobody can use the board then."""
+        async with _redis_failures():
+            await self._redis.unlink(keys.meta(board_key), board_key, keys.order(board_key))
+
+    async def open(self, boards: Sequence[tuple[str, Board, BoardState]]) -> list[bool]:
+        """Open boards (key, board, state) that have no entries, in one round trip.
+
+        False for one that has a meta, its own or another's: nothing was changed then. Each is one step, so that it is
+        safe against whoever does the same.
+        """
+        async with _redis_failures():
+            try:
+                return await self._open(boards)
+            except NoScriptError:
+                await self._redis.script_load(scripts.OPEN.text)
+                return await self._open(boards)  # those that were opened meanwhile answer that they have a meta
+
+    async def _open(self, boards: Sequence[tuple[str, Board, BoardState]]) -> list[bool]:
+        pipe = self._redis.pipeline(transaction=False)
+        for board_key, board, state in boards:
+            names = (board_key, keys.meta(board_key), keys.order(board_key))
+            pipe.evalsha(scripts.OPEN.sha, len(names), *names, *_fields(board, state=state).values(), 0, "")
+        return [bool(done) for done in await pipe.execute()]
 
     async def delete(self, board_key: str, *, event_id_nonce: str, event_counter: int) -> bool:
         """Delete the board with its event in one step; False when there was none. Repeatable."""
@@ -171,24 +209,40 @@ class BoardAdmin:
                 async for user, order in self._redis.hscan_iter(keys.order(board_key), count=_CHUNK)
             }
 
-    async def restore(self, board_key: str, entries: Iterable[tuple[str, float, str]], tie: TiePolicy) -> None:
-        """Write the board anew from (user, score, order prefix), in chunks.
+    # A board is restored in three steps: close it, put its entries in, open it again. Who closes it last is the one
+    # whose steps count: a process that was stopped in the middle, or cut off from Postgres and so from its lock, finds
+    # that it does not any more.
 
-        The meta must be absent or say rebuilding, so that nobody reads or writes a half restored board.
-        """
-        meta = await self.read_meta(board_key)
-        if meta is not None and meta.state is not BoardState.REBUILDING:
-            raise ValueError(f"{board_key} is live: set its state to rebuilding first")
-        ordered = tie is TiePolicy.FIRST_TO_REACH
+    async def close(self, board_key: str) -> str:
+        """Keep everybody from the board, there or not, and return the token for restoring it."""
+        token = secrets.token_hex(8)
         async with _redis_failures():
-            await self._redis.unlink(board_key, keys.order(board_key))
-            for chunk in _chunks(entries, _CHUNK):
-                pipe = self._redis.pipeline(transaction=False)
-                # repr gives the shortest text of the same double; redis-py would send it so as well.
-                pipe.zadd(board_key, {(order + user if ordered else user): score for user, score, order in chunk})
-                if ordered:
-                    pipe.hset(keys.order(board_key), mapping={user: order for user, _, order in chunk})
-                await pipe.execute()
+            fields = {"state": str(BoardState.REBUILDING), _RESTORER: token}
+            await self._redis.hset(keys.meta(board_key), mapping=fields)
+        return token
+
+    async def restore(
+        self, board_key: str, entries: Iterable[tuple[str, float, str]], tie: TiePolicy, *, token: str
+    ) -> None:
+        """Write a closed board anew from (user, score, order prefix), in chunks.
+
+        Raises RedisUnavailable also where another has closed or opened it since.
+        """
+        ordered = tie is TiePolicy.FIRST_TO_REACH
+        for chunk in chain([()], _chunks(entries, _CHUNK)):
+            # repr gives the shortest text of the same double; redis-py would send it so as well.
+            flat = chain.from_iterable((repr(score), user, order if ordered else "") for user, score, order in chunk)
+            self._check_turn(board_key, await self._run(scripts.RESTORE, board_key, [token, *flat]))
+
+    async def reopen(self, board_key: str, board: Board, *, state: BoardState, seq: int, token: str) -> None:
+        """Write the meta of a restored board. Raises RedisUnavailable also where another has closed or opened it."""
+        args = [*_fields(board, state=state).values(), seq, token]
+        self._check_turn(board_key, await self._run(scripts.OPEN, board_key, args))
+
+    @staticmethod
+    def _check_turn(board_key: str, done: Any) -> None:
+        if not done:
+            raise RedisUnavailable(f"{board_key} is being restored by another process")
 
     async def _run(self, script: Script, board_key: str, args: Sequence[str | int]) -> Any:
         names = [board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX]
@@ -197,6 +251,40 @@ class BoardAdmin:
                 return await self._redis.evalsha(script.sha, len(names), *names, *args)
             except NoScriptError:
                 return await self._redis.eval(script.text, len(names), *names, *args)
+
+
+def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
+    """Return the fields of the board's meta, but for its sequence, in the order that open.lua takes."""
+    meta = meta_of(board, state=state, seq=0)
+    return {
+        "id": meta.id,
+        "inc": meta.incarnation,
+        "rule": meta.rule,
+        "ord": meta.order,
+        "tie": meta.tie,
+        "max": meta.max_entries,
+        "pub": int(meta.public),
+        "state": str(state),
+    }
+
+
+def _ask_snapshot(pipe: Any, board_key: str) -> None:
+    pipe.hgetall(keys.meta(board_key))
+    pipe.zcard(board_key)
+    pipe.hlen(keys.order(board_key))
+
+
+def _snapshot(answers: Sequence[Any]) -> Snapshot:
+    for answer in answers:
+        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            return Snapshot(broken=True)
+        if isinstance(answer, Exception):
+            raise answer
+    raw, entries, orders = answers
+    try:
+        return Snapshot(meta=_meta(raw), entries=entries, orders=orders)
+    except (KeyError, ValueError):
+        return Snapshot(broken=True)
 
 
 def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:

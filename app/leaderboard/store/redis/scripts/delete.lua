@@ -3,7 +3,7 @@
 local meta = redis.call('HMGET', KEYS[2], 'id', 'inc', 'seq')
 if not meta[1] then
   -- Entries without meta are what a crash of an earlier restore left: they are nobody's.
-  redis.call('UNLINK', KEYS[1], KEYS[3])
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
   return 0
 end
 redis.call('XADD', KEYS[4], '*', 'e', table.concat(
