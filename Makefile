@@ -26,7 +26,7 @@ WITH_REDIS = $(if $(LEADERBOARD_REDIS_SERVER),,$(if $(wildcard $(BUNDLED_REDIS))
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## A virtual environment in .venv with the locked packages (the others do this too)
@@ -34,6 +34,11 @@ setup: $(STAMP) ## A virtual environment in .venv with the locked packages (the 
 .PHONY: demo
 demo: $(STAMP) ## Start everything, send scores, show the board; Ctrl-C stops (DEMO_EXIT=1: stop after the list)
 	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
+
+# In a folder of its own, unless DATA was given.
+.PHONY: demo-kube
+demo-kube: $(STAMP) ## The same by way of Kubernetes: operator, kubectl, and an API server that the first run builds with Go
+	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo_kube $(if $(filter file,$(origin DATA)),,--data "$(DATA)") --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
 
 .PHONY: up
 up: $(STAMP) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080)
@@ -46,6 +51,10 @@ test: $(STAMP) ## All tests (PYTEST_ARGS='-k name' for some)
 .PHONY: e2e
 e2e: $(STAMP) ## The end-to-end tests only
 	$(WITH_REDIS) $(BIN)/pytest tests/e2e $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: $(STAMP) ## The long versions of the chaos and scale tests, about an hour (PYTEST_ARGS='-k name' for some)
+	$(WITH_REDIS) $(BIN)/pytest -m soak -rP $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, mypy and the import contracts
@@ -63,10 +72,14 @@ format: $(STAMP) ## Let ruff format and fix what it can
 bench: $(STAMP) ## Measure (BENCH_ARGS='--help' for what there is)
 	$(WITH_REDIS) $(BIN)/python bench/run.py $(BENCH_ARGS)
 
+.PHONY: bench-operator
+bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
+	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
-	find app tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app operator tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
 	@python=$$($(FIND_PYTHON)); \

@@ -4,29 +4,21 @@ import asyncio
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.client import Connection
+from support.docs import ROOT, blocks, run
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# Starting the platform and its tests are other tests' business.
-ELSEWHERE = ("make ", ".venv/bin/leaderboard ")
-
-
-def blocks(page: str) -> list[str]:
-    """The shell blocks of one page that talk to a running platform."""
-    found = BLOCK.findall((ROOT / page).read_text())
-    return [block for block in found if not block.startswith(ELSEWHERE)]
+# Starting the platform, its tests and Kubernetes are other tests' business; see test_demo_kube.py for the latter.
+ELSEWHERE = ("make ", ".venv/bin/leaderboard ", "kubectl ")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 @pytest.mark.parametrize("page", ["README.md", "docs/blueprints.md"])
-def test_every_command_of_the_page_works(page, make_platform, tenant):
+def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
     platform = make_platform()
     acme = tenant(platform, slug="acme")
     asyncio.run(score(platform.url, acme.key, "u666"))
@@ -35,12 +27,10 @@ def test_every_command_of_the_page_works(page, make_platform, tenant):
         "KEY": acme.key,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    commands = blocks(page)
+    commands = [block for block in blocks(page) if not block.startswith(ELSEWHERE)]
     assert commands
     for block in commands:
-        script = block.replace("localhost:8080", platform.url).replace("curl -s ", "curl -sS --fail-with-body ")
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        run(block.replace("localhost:8080", platform.url), env=env, cwd=tmp_path)
 
 
 async def score(url: str, key: str, user: str) -> None:

@@ -13,7 +13,7 @@ import shlex
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ _SINGLE = 5  # so many go one by one, the rest in one batch
 
 class KeyFile:
     """A sink of new keys that keeps them in a file: ``{tenant: {project: key}}``."""
+
+    keeps = False  # a tenant of `leaderboard apply` has keys that were shown to people; they are not lost
 
     def __init__(self, path: Path, *, tenant: str, pepper: bytes) -> None:
         self._path = path
@@ -241,26 +243,37 @@ def commands(url: str, *, key: str, example: Example) -> str:
     return "\n".join(f"# {name}\n{shlex.join(['curl', '-s', *words])}" for name, words in lines)
 
 
-def show(platform: LocalPlatform, *, file: Path) -> None:
-    """Apply the example, play, and print the board and how to go on."""
-    example = read_example(file)
-    clients = working_clients(example, platform=platform)
+def play(clients: Mapping[str, Client], *, example: Example) -> Any:
+    """Send scores to every board of the example; return the top of the first. `clients` are by project."""
     for board in example.boards[1:]:
         send_laps(clients[board.spec.project], board=board)
     client = clients[example.board.spec.project]
     send_scores(client, board=example.board)
-    top = client.get(f"/v1/leaderboards/{example.board.spec.key}/top?limit=10")
+    return client.get(f"/v1/leaderboards/{example.board.spec.key}/top?limit=10")
+
+
+def story(top: Any, *, example: Example, file: Path) -> str:
+    """Say what was done, with the top list."""
     spec = example.board.spec
-    print(f"""
-Applied {file}, sent {len(PLAYERS)} scores: {_SINGLE} one by one, {len(PLAYERS) - _SINGLE} in one batch.
+    return f"""Applied {file}, sent {len(PLAYERS)} scores: {_SINGLE} one by one, {len(PLAYERS) - _SINGLE} in one batch.
 
 Top {len(top["entries"])} of {top["total"]} on {spec.key!r} (tenant {example.tenant.spec.slug}, project {spec.project}):
 
-{table(top["entries"])}
+{table(top["entries"])}"""
+
+
+def show(platform: LocalPlatform, *, file: Path) -> None:
+    """Apply the example, play, and print the board and how to go on."""
+    example = read_example(file)
+    clients = working_clients(example, platform=platform)
+    top = play(clients, example=example)
+    key = clients[example.board.spec.project].key
+    print(f"""
+{story(top, example=example, file=file)}
 
 Go on by hand:
 
-{commands(platform.url, key=client.key, example=example)}
+{commands(platform.url, key=key, example=example)}
 
 The API's page: {platform.url}/docs""")
     sys.stdout.flush()
@@ -280,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("Ctrl-C stops everything; the data stays.", flush=True)
             platform.watch()
 
-    return supervise(args.data, port=args.port, then=then)
+    return supervise(args.data, make=lambda: LocalPlatform(args.data, port=args.port), then=then)
 
 
 if __name__ == "__main__":

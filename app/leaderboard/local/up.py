@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from leaderboard.config import PREFIX
 from leaderboard.local.postgres import EmbeddedPostgres
@@ -49,6 +50,7 @@ _WORKER_CRASH_SECONDS = 5.0  # when a server has died already, there is nothing 
 _LOG_LIMIT = 50_000_000  # bytes; a larger log is set aside at the next start, as log.1
 
 Say = Callable[[str], None]
+P = TypeVar("P", bound="LocalPlatform")
 # A proxy from the environment has no business with a server on this machine.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``leaderboard up`` until Ctrl-C or SIGTERM; return the exit code. `args` has `data` and `port`."""
-    return supervise(args.data, port=args.port, then=_stay)
+    return supervise(args.data, make=lambda: LocalPlatform(args.data, port=args.port), then=_stay)
 
 
 def _stay(platform: "LocalPlatform") -> None:
@@ -82,15 +84,16 @@ Ctrl-C stops everything; the data stays.""")
     platform.watch()
 
 
-def supervise(folder: Path, *, port: int, then: Callable[["LocalPlatform"], None]) -> int:
+def supervise(folder: Path, *, make: Callable[[], P], then: Callable[[P], None]) -> int:
     """Start the platform, call `then` with it, stop it when that returns or on a signal; return the exit code.
 
-    0 after `then` returned or a signal, 1 where something failed; what failed is on standard error.
+    `make` gives the platform on `folder`, whose lock is held by then. The code is 0 after `then` returned or a signal,
+    1 where something failed; what failed is on standard error.
     """
     began = time.monotonic()
     try:
         with _signals_interrupt(), locked(folder):
-            platform = LocalPlatform(folder, port=port)
+            platform = make()
             try:
                 platform.start()
                 print(f"Ready after {time.monotonic() - began:.1f} s.")
@@ -176,15 +179,21 @@ class LocalPlatform:
         with self._step("migrations"):
             self._migrate()
         with self._step("API and worker"):
-            self.api = self._run("api", "serve")
-            self.worker = self._run("worker", "work")
-            self._wait_ready()
+            self.api = self._run("api", "leaderboard.cli", "serve")
+            self.worker = self._run("worker", "leaderboard.cli", "work")
+            self._wait_ready("the API", self.url)
 
     def watch(self) -> None:
         """Return never; raise LocalError when a process dies, saying which and with its last lines."""
         while True:
-            self._check_children()
+            self.check()
             time.sleep(0.2)
+
+    def check(self) -> None:
+        """Raise LocalError if a process has died, saying which and with its last lines."""
+        for child in self._children():
+            if not child.alive:
+                raise LocalError(f"{child.how_it_ended()}\nEverything else is stopped. See {self.folder / 'log'}")
 
     def stop(self) -> None:
         """Stop what runs: the API finishes its requests, the worker the batch in hand, then Redis and Postgres."""
@@ -203,14 +212,10 @@ class LocalPlatform:
         every = (self.postgres.child, self.redis.child, self.api, self.worker)
         return [child for child in every if child is not None]
 
-    def _check_children(self) -> None:
-        for child in self._children():
-            if not child.alive:
-                raise LocalError(f"{child.how_it_ended()}\nEverything else is stopped. See {self.folder / 'log'}")
-
-    def _run(self, name: str, command: str) -> Child:
-        python = [sys.executable, "-X", self._mark, "-m", "leaderboard.cli", command]
-        return Child(with_death_signal(python, "TERM"), name=name, log=self._log, env=os.environ | self.env)
+    def _run(self, name: str, module: str, *args: str, env: Mapping[str, str] | None = None) -> Child:
+        python = [sys.executable, "-X", self._mark, "-m", module, *args]
+        settings = {**os.environ, **self.env, **(env or {})}
+        return Child(with_death_signal(python, "TERM"), name=name, log=self._log, env=settings)
 
     def _migrate(self) -> None:
         # We hold the folder's lock, so a lock inside the database is that of a run that was killed.
@@ -221,24 +226,13 @@ class LocalPlatform:
         except (migrate.MigrationLocked, DatabaseUnavailable) as error:
             raise LocalError(f"the migrations failed: {error}") from error
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, what: str, url: str) -> None:
         def ready() -> bool:
-            self._check_children()
-            return self._ready_answer() == ""
+            self.check()
+            return _why_not_ready(url) == ""
 
         if not wait_until(ready, seconds=_READY_SECONDS, pause=0.1):
-            raise LocalError(f"the API was not ready within {_READY_SECONDS:g} s: {self._ready_answer()}")
-
-    def _ready_answer(self) -> str:
-        """Why the API is not ready, empty if it is."""
-        try:
-            with opener.open(f"{self.url}/readyz", timeout=5):
-                return ""
-        except urllib.error.HTTPError as error:
-            with error:
-                return f"/readyz answers {error.code} {error.read(2000).decode(errors='replace')}"
-        except OSError as error:
-            return str(error)
+            raise LocalError(f"{what} was not ready within {_READY_SECONDS:g} s: {_why_not_ready(url)}")
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -263,6 +257,18 @@ class LocalPlatform:
         now = time.monotonic()
         self._say(f"  {now - self._began:5.1f} s  {name:<15} ({now - began:.1f} s)")
         sys.stdout.flush()
+
+
+def _why_not_ready(url: str) -> str:
+    """Why the server at `url` is not ready, empty if it is."""
+    try:
+        with opener.open(f"{url}/readyz", timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"/readyz answers {error.code} {error.read(2000).decode(errors='replace')}"
+    except OSError as error:
+        return str(error)
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

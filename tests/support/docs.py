@@ -1,0 +1,40 @@
+"""The commands that the documentation tells people to type, and a shell to run them in."""
+
+import re
+import subprocess
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_REFUSED = "# refused"
+"""How a comment begins that says of the next line, one command, that it fails."""
+
+
+def blocks(page: str) -> list[str]:
+    """Return the shell blocks of one page, in their order."""
+    return [textwrap.dedent(block) for _, block in _BLOCK.findall((ROOT / page).read_text())]
+
+
+def run(script: str, *, env: Mapping[str, str], cwd: Path) -> str:
+    """Run what people would type, in one shell; return what it printed.
+
+    It ends at the first command that fails, and at one that should have been refused and was not.
+    """
+    # Answers that are no success are failures, and nothing goes by a proxy.
+    script = script.replace("curl -s ", "curl -sS --noproxy '*' --fail-with-body ")
+    command = ["bash", "-evuo", "pipefail", "-c", "\n".join(_expecting(script.splitlines()))]
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def _expecting(lines: Sequence[str]) -> list[str]:
+    """Turn what is said to be refused into what must fail. A refusal may take a moment to be known everywhere."""
+    return [
+        f"for _ in $(seq 50); do if ! {line}; then break; fi; sleep 0.1; done; if {line}; then exit 9; fi"
+        if before.startswith(_REFUSED)
+        else line
+        for before, line in zip(["", *lines], lines, strict=False)
+    ]
