@@ -131,6 +131,8 @@ def _wanted(request: BoardRequest) -> Wanted:
 
 async def _observe(tools: Tools, batch: Sequence[_Board], *, positions: bool) -> None:
     """See what there is of all of them, and decide."""
+    if not batch:
+        return
     at: dict[LeaderboardId, ledger.Position] = {}
     async with connection(tools.pool) as conn:
         for each, sight in zip(batch, await fleet.observe(conn, [each.place for each in batch]), strict=True):

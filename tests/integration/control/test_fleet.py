@@ -5,6 +5,7 @@ import itertools
 
 import msgspec
 import pytest
+from psycopg.conninfo import make_conninfo
 from redis.asyncio import Redis
 
 from leaderboard.control import namespace
@@ -305,7 +306,7 @@ async def test_a_board_that_somebody_works_on_does_not_hold_up_the_others(world,
 
 async def test_a_tenant_that_somebody_holds_does_not_hold_up_the_others(world, fleet, database):
     busy = await world.apply(tenant("busy", plan="pro"))
-    impatient = await open_pool(f"{database}?options=-c%20lock_timeout%3D100ms", size=4, timeout=10)
+    impatient = await open_pool(make_conninfo(database, options="-c lock_timeout=100ms"), size=4, timeout=10)
     requests = [*(ask(f"b{n}", of="busy") for n in range(100)), ask()]
     async with transaction(world.pool) as conn:
         await conn.execute("SELECT 1 FROM tenants WHERE id = %s FOR UPDATE", (busy.tenant_id,))

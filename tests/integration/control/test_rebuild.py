@@ -128,7 +128,7 @@ async def test_a_rebuild_that_crashed_half_way_is_finished_by_the_next(world, mo
         raise RuntimeError("crashed before the meta was written")
 
     with monkeypatch.context() as patch:
-        patch.setattr(namespace.BoardAdmin, "write_meta", crash)
+        patch.setattr(namespace.BoardAdmin, "reopen", crash)
         with pytest.raises(RuntimeError):
             await rebuild.rebuild(world.pool, world.redis, await world.place())
     assert (await world.update(made.namespace, ("a", "i1"))) == b"board-unavailable"

@@ -157,8 +157,12 @@ class Rig:
         spec = BoardSpec(key=name or f"board-{number}", **spec)
         board_key = keys.board(7, "race_app", spec.key)
         board = Board(id=id or number, spec=spec, incarnation=incarnation)
-        await self.admin.write_meta(board_key, board, state=state, seq=None)
+        await self.admin.write_meta(board_key, board, state=state)
         return board_key
+
+    async def set_state(self, board_key: str, state: BoardState) -> None:
+        """Change what the scripts may do with the board."""
+        await self.client.hset(keys.meta(board_key), "state", str(state))
 
     async def events(self) -> list[events.ScoreEvent]:
         """What is in the outbox."""

@@ -6,9 +6,10 @@ import math
 import pytest
 from redis_rig import rig_on
 
-from leaderboard.domain.boards import TiePolicy
+from leaderboard.domain.boards import Board, BoardSpec, TiePolicy
+from leaderboard.domain.names import BoardKey, LeaderboardId
 from leaderboard.store.redis import keys
-from leaderboard.store.redis.boards import BoardState
+from leaderboard.store.redis.boards import BoardState, Snapshot
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventKind
 from leaderboard.store.redis.limiter import Limiter, lease_size
@@ -55,11 +56,11 @@ async def test_entries_that_survived_their_meta_are_not_shown(rig):
 async def test_a_board_that_is_not_active_is_left_alone(rig, state, word):
     board = await rig.board()
     await rig.scores.update(board, user="a", value="i1")
-    await rig.admin.set_state(board, state)
+    await rig.set_state(board, state)
     before = await rig.everything()
     assert set(await every_call(rig, board)) == {word}
     assert await rig.everything() == before
-    await rig.admin.set_state(board, BoardState.ACTIVE)
+    await rig.set_state(board, BoardState.ACTIVE)
     assert (await rig.scores.update(board, user="a", value="i1")).score == 2
 
 
@@ -204,7 +205,7 @@ async def test_who_falls_off_the_board_is_told_to_the_ledger(rig, tie):
 async def test_a_deleted_board_leaves_its_event_and_no_key(rig, tie, state):
     board = await rig.board(tie_policy=tie, incarnation=3)
     await rig.scores.update(board, user="a", value="i1")
-    await rig.admin.set_state(board, state)
+    await rig.set_state(board, state)
     assert await rig.admin.delete(board, event_id_nonce="ab" * 8, event_counter=17)
     assert await rig.client.keys("*") == [keys.OUTBOX.encode()]
     last = (await rig.events())[-1]
@@ -262,13 +263,11 @@ async def test_a_restored_board_is_the_board_it_was(rig, tie, order):
         (await rig.admin.read_meta(board)).seq,
     )
     assert len(entries) == 2500
-    with pytest.raises(ValueError, match="live"):
-        await rig.admin.restore(board, [], tie)
-
-    await rig.admin.set_state(board, BoardState.REBUILDING)
+    token = await rig.admin.close(board)
     await rig.client.zadd(board, {"f" * 12 + "stranger": 1})
-    await rig.admin.restore(board, ((user, score, prefix) for user, (score, prefix) in entries.items()), tie)
-    await rig.admin.set_state(board, BoardState.ACTIVE)
+    triples = ((user, score, prefix) for user, (score, prefix) in entries.items())
+    await rig.admin.restore(board, triples, tie, token=token)
+    await rig.set_state(board, BoardState.ACTIVE)
     assert [(entry.rank, entry.user, entry.score) for entry in (await rig.page(board, count=5000)).entries] == was
     assert (await rig.admin.entries(board, tie), await rig.admin.orders(board)) == (entries, orders)
     assert (await rig.scores.update(board, user="ü0", value="s7")).previous_score == entries["ü0"][0]
@@ -277,8 +276,51 @@ async def test_a_restored_board_is_the_board_it_was(rig, tie, order):
 
 
 async def test_a_restore_without_meta_is_allowed_and_not_yet_seen(rig):
-    await rig.admin.restore(UNKNOWN, [("a", 1.0, "0" * 12)], TiePolicy.FIRST_TO_REACH)
+    token = await rig.admin.close(UNKNOWN)
+    await rig.admin.restore(UNKNOWN, [("a", 1.0, "0" * 12)], TiePolicy.FIRST_TO_REACH, token=token)
     assert await rig.page(UNKNOWN) is Refusal.BOARD_UNAVAILABLE
+
+
+BOARD = Board(id=LeaderboardId(5), spec=BoardSpec(key=BoardKey("b")))
+
+
+@pytest.mark.parametrize("tie", TiePolicy)
+@pytest.mark.parametrize("overtaken", ["closed", "restored", "opened", "written"])
+async def test_who_was_overtaken_in_a_restore_changes_nothing(rig, tie, overtaken):
+    """A process that was stopped in the middle, or cut off from the lock it had, wakes up later."""
+    board = keys.board(7, "race_app", "b")
+    late = await rig.admin.close(board)
+    await rig.admin.restore(board, [("old", 1.0, "0" * 12)], tie, token=late)
+    if overtaken == "opened":
+        assert await rig.admin.open([(board, BOARD, BoardState.ACTIVE)]) == [True]
+    elif overtaken == "written":
+        await rig.admin.write_meta(board, BOARD, state=BoardState.ACTIVE)
+    else:
+        token = await rig.admin.close(board)
+        await rig.admin.restore(board, [("new", 2.0, "1" * 12)], tie, token=token)
+        if overtaken == "restored":
+            await rig.admin.reopen(board, BOARD, state=BoardState.ACTIVE, seq=9, token=token)
+            await rig.scores.update(board, user="newer", value="i1")
+    before = await rig.everything()
+    for entries in ([], [("late", 3.0, "2" * 12)]):
+        with pytest.raises(RedisUnavailable, match="another process"):
+            await rig.admin.restore(board, entries, tie, token=late)
+    with pytest.raises(RedisUnavailable, match="another process"):
+        await rig.admin.reopen(board, BOARD, state=BoardState.ACTIVE, seq=0, token=late)
+    assert await rig.everything() == before
+
+
+async def test_a_board_is_opened_once(rig):
+    board = keys.board(7, "race_app", "b")
+    await rig.client.zadd(board, {"ghost": 1})
+    await rig.client.script_flush()
+    first = await asyncio.gather(*(rig.admin.open([(board, BOARD, BoardState.ACTIVE)]) for _ in range(3)))
+    assert sorted(first) == [[False], [False], [True]]
+    assert (await rig.scores.update(board, user="a", value="i1")).rank == 1
+    assert await rig.admin.open([(board, BOARD, BoardState.ACTIVE)]) == [False]
+    snapshot = await rig.admin.snapshot(board)
+    assert (snapshot.meta.seq, snapshot.entries, snapshot.orders) == (1, 1, 1)
+    assert await rig.admin.snapshots([UNKNOWN, board]) == [Snapshot(), snapshot]
 
 
 # --- what a write costs

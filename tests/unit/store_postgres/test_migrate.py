@@ -28,4 +28,4 @@ def test_nonsense_is_named():
 
 def test_the_migrations_are_package_data():
     names = [file.name for file in (resources.files(migrate.__package__) / "migrations").iterdir()]
-    assert "0001.initial.sql" in names
+    assert {"0001.initial.sql", "0002.leadership.sql"} <= set(names)

@@ -217,7 +217,7 @@ class BoardAdmin:
         """Keep everybody from the board, there or not, and return the token for restoring it."""
         token = secrets.token_hex(8)
         async with _redis_failures():
-            fields = {"state": str(BoardState.REBUILDING), _RESTORER: token}
+            fields: dict[Any, Any] = {"state": str(BoardState.REBUILDING), _RESTORER: token}
             await self._redis.hset(keys.meta(board_key), mapping=fields)
         return token
 
