@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from leaderboard.control.errors import BoardNotFound
+from leaderboard.control.errors import BoardNotFound, TenantNotFound
 from leaderboard.control.plan import Adoption
 from leaderboard.control.reconcile import BoardRequest, Control, Outcome
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, parse
@@ -83,10 +83,11 @@ class Boards:
         works = await asyncio.gather(*(self._prepare(item) for item in items))
         asked = [work for work in works if work.request is not None]
         requests = [work.request for work in asked if work.request is not None]
-        suspects = self._suspects.intersection(keys)
+        suspects = self._suspects.intersection(work.item.key for work in asked)
         outcomes = await self._control.reconcile_boards(requests, positions=bool(suspects)) if requests else []
-        self._suspects -= suspects
         for work, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Outcome):  # one that could not be looked at, or is paused, stays suspect
+                self._suspects.discard(work.item.key)
             work.verdict = self._verdict(work, outcome)
             if entries is not None and _only_entries(work.item, work.verdict):
                 entries -= 1
@@ -210,11 +211,23 @@ class Boards:
         if isinstance(outcome, Exception):
             if work.refusal is not None and isinstance(outcome, BoardNotFound):
                 return work.refusal
+            if work.refusal is None and isinstance(outcome, TenantNotFound) and self._comes_again(work.item):
+                return Verdict(conditions=(), retry=True)
             verdict = self._failed(work.item, outcome)
             return work.refusal if work.refusal is not None and not verdict.retry else verdict
         if work.refusal is not None:
             return work.refusal
         return verdicts.board_done(work.item, outcome, tenant_suspended=work.tenant_suspended, pepper=self._pepper)
+
+    def _comes_again(self, item: Resource) -> bool:
+        """Whether the tenant that the board had and is not there is about to be made again, by the look at its Tenant
+        that is asked for here. Until then there is nothing to say.
+        """
+        tenant = self._objects.get(tenant_key(item))
+        if tenant is None or tenant.paused or not verdicts.synced(item):
+            return False
+        self._counted(tenant.key)
+        return True
 
     @staticmethod
     def _failed(item: Resource, error: Exception) -> Verdict:
@@ -236,6 +249,9 @@ class Boards:
         except ApiError as error:
             log.warning("%s: its status was not written: %s", work.item.key, error)
             return False
+        except Exception:  # one object's fault must not keep the others waiting, nor the sweep
+            log.exception("%s: an error of the operator's own", work.item.key)
+            return False
         if verdict.fields.get("leaderboardID", work.item.status.get("leaderboardID")) != work.item.status.get(
             "leaderboardID"
         ):
@@ -247,7 +263,7 @@ class Boards:
     async def _delete(self, item: Resource) -> Verdict | None:
         if not item.held:
             return None
-        retain = item.spec.get("deletionPolicy", DeletionPolicy.RETAIN) == DeletionPolicy.RETAIN
+        retain = item.spec.get("deletionPolicy") != DeletionPolicy.DELETE
         try:
             async with self._deletions:
                 await self._control.delete_boards_of(item.uid, retain=retain, namespace=item.key.namespace)

@@ -23,7 +23,8 @@ import msgspec
 from leaderboard_operator.metrics import REST_REQUESTS
 from leaderboard_operator.resources import GROUP, VERSION, Key, Kind
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+# Not `total`: that would count the wait for a connection, behind hundreds of other requests.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=20)
 _PAGE = 500  # objects a page of a list: about 1 MB of ours
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -61,11 +62,15 @@ _KINDS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflic
 
 
 def connection_info() -> kopf.ConnectionInfo:
-    """Return how to reach the API server: the pod's service account, or what KUBECONFIG names. Raises NoCredentials."""
+    """Return how to reach the API server: what KUBECONFIG names, else the pod's service account. Raises NoCredentials.
+
+    Never by accident: neither the user's default cluster, nor the one that a test happens to run in.
+    """
     settings = kopf.OperatorSettings()
-    info = kopf.login_with_service_account(settings=settings)
-    if info is None and os.environ.get("KUBECONFIG"):  # never the user's default cluster by accident
+    if os.environ.get("KUBECONFIG"):
         info = kopf.login_with_kubeconfig(settings=settings)
+    else:
+        info = kopf.login_with_service_account(settings=settings)
     if info is None:
         raise NoCredentials("this is no pod with a service account, and KUBECONFIG names no file")
     return info

@@ -18,6 +18,7 @@ from leaderboard.domain.errors import InvalidApiKey
 from leaderboard.domain.keys import digest, parse_key
 from leaderboard_operator.client import Api, Conflict, Forbidden, NotFound
 from leaderboard_operator.resources import GROUP, VERSION, Resource
+from leaderboard_operator.seals import remembered
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "leaderboard-operator"}
 
@@ -77,7 +78,8 @@ class SecretSink:
         data = {name: _decoded(value) for name, value in (found.get("data") or {}).items()}
         if not _is_key(data.get("api-key", b""), key_id=key_id, hmac_=hmac, pepper=self._pepper):
             return False
-        tenant_id = self._tenant.status.get("tenantID")
+        # Not what the status says by itself: its people may write that.
+        tenant_id = remembered(self._tenant, "tenantID", pepper=self._pepper)
         wanted = self._fields(project, key_id, tenant_id=data.get("tenant-id", b"").decode(errors="replace"))
         if tenant_id is not None:
             wanted["tenant-id"] = str(tenant_id)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from leaderboard_operator.resources import Key, Kind, Resource, resource, tenant_key
+from leaderboard_operator.resources import Key, Kind, Resource, resource, tenant_key, text_of
 
 BoardPlace = tuple[Key, str, str]
 """The Tenant that a Leaderboard names, its project and its key: what two of them may not share."""
@@ -87,7 +87,7 @@ class Objects:
     def rivals(self, of: Resource) -> list[Resource]:
         """Return the other objects that want the same slug, or the same board of the same Tenant; oldest first."""
         if of.key.kind is Kind.TENANT:
-            keys = self._by_slug.get(of.spec.get("slug", ""), set())
+            keys = self._by_slug.get(text_of(of.spec, "slug"), set())
         else:
             keys = self._by_place.get(_place(of), set())
         return sorted(self._pick(keys - {of.key}), key=lambda found: found.age)
@@ -97,14 +97,14 @@ class Objects:
 
     def _index(self, item: Resource, *, present: bool) -> None:
         if item.key.kind is Kind.TENANT:
-            _mark(self._by_slug, item.spec.get("slug", ""), item.key, present=present)
+            _mark(self._by_slug, text_of(item.spec, "slug"), item.key, present=present)
         else:
             _mark(self._by_tenant, tenant_key(item), item.key, present=present)
             _mark(self._by_place, _place(item), item.key, present=present)
 
 
 def _place(board: Resource) -> BoardPlace:
-    return tenant_key(board), board.spec.get("project", "default"), board.spec.get("key", "")
+    return tenant_key(board), text_of(board.spec, "project", "default"), text_of(board.spec, "key")
 
 
 def _mark(index: Any, name: Any, key: Key, *, present: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from leaderboard_operator.resources import Resource
+from leaderboard_operator.resources import Resource, fields_of
 
 NOT_YET = "it has not been reconciled yet"
 
@@ -12,7 +12,7 @@ def permits(tenant: Resource, *, namespace: str, labels: Mapping[str, str] | Non
     """Whether a Leaderboard in `namespace` may name `tenant`. `labels` are the namespace's, None if it is unknown."""
     if namespace == tenant.key.namespace:
         return True
-    allowed = tenant.spec.get("allowedNamespaces") or {}
+    allowed = fields_of(tenant.spec, "allowedNamespaces")
     if allowed.get("from") == "All":
         return True
     selector = allowed.get("selector")
@@ -23,19 +23,30 @@ def permits(tenant: Resource, *, namespace: str, labels: Mapping[str, str] | Non
 
 def needs_labels(tenant: Resource) -> bool:
     """Whether the answer of `permits` depends on a namespace's labels."""
-    return bool((tenant.spec.get("allowedNamespaces") or {}).get("from") == "Selector")
+    return bool(fields_of(tenant.spec, "allowedNamespaces").get("from") == "Selector")
 
 
-def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector of the Kubernetes API matches. An empty one matches everything, as everywhere there."""
-    wanted = selector.get("matchLabels") or {}
+def selects(selector: Any, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector of the Kubernetes API matches. An empty one matches everything, as everywhere there.
+
+    One that an older schema let through in another form matches nothing.
+    """
+    if not isinstance(selector, dict):
+        return False
+    wanted, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
+    if not isinstance(wanted, dict) or not isinstance(expressions, list):
+        return False
     if any(labels.get(name) != value for name, value in wanted.items()):
         return False
-    return all(_matches(expression, labels) for expression in selector.get("matchExpressions") or ())
+    return all(_matches(expression, labels) for expression in expressions)
 
 
-def _matches(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    name, values = expression.get("key", ""), expression.get("values") or ()
+def _matches(expression: Any, labels: Mapping[str, str]) -> bool:
+    if not isinstance(expression, dict):
+        return False
+    name, values = expression.get("key", ""), expression.get("values") or []
+    if not isinstance(name, str) or not isinstance(values, list):
+        return False
     match expression.get("operator"):
         case "In":
             return labels.get(name) in values

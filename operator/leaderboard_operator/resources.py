@@ -106,12 +106,27 @@ def resource(kind: Kind, raw: Mapping[str, Any]) -> Resource:
         finalizers=tuple(metadata.get("finalizers") or ()),
         paused=annotations.get(PAUSED) == "true",
         adopt=annotations.get(ADOPT) == "true",
-        spec=raw.get("spec") or {},
-        status=raw.get("status") or {},
+        spec=fields_of(raw, "spec"),
+        status=fields_of(raw, "status"),
     )
 
 
 def tenant_key(board: Resource) -> Key:
     """Return the Tenant that a Leaderboard's tenantRef names."""
-    ref = board.spec.get("tenantRef") or {}  # there is one by the schema; an older schema must not stop us
-    return Key(Kind.TENANT, ref.get("namespace") or board.key.namespace, ref.get("name", ""))
+    ref = fields_of(board.spec, "tenantRef")
+    return Key(Kind.TENANT, text_of(ref, "namespace") or board.key.namespace, text_of(ref, "name"))
+
+
+# By the schema each field is there and has its type. An object that was written under an older one must not stop us.
+
+
+def text_of(fields: Mapping[str, Any], name: str, default: str = "") -> str:
+    """Return the text in a field, `default` where there is none."""
+    value = fields.get(name, default)
+    return value if isinstance(value, str) else default
+
+
+def fields_of(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object in a field, an empty one where there is none."""
+    value = raw.get(name)
+    return value if isinstance(value, dict) else {}

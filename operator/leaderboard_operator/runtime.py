@@ -153,7 +153,7 @@ class Leading:
                         failed.add(key)
                 except Conflict:
                     failed.add(key)  # it, or its Secret, changed meanwhile
-                except ApiError as error:
+                except (ApiError, DatabaseUnavailable) as error:
                     log.warning("%s: %s", key, error)
                     failed.add(key)
                 except Deposed:

@@ -1,15 +1,17 @@
 """One Tenant: observe, decide, carry out, report. Level-based: only what is now counts, not what changed."""
 
+import contextlib
 import logging
+import re
 from collections.abc import Callable, Sequence
 
-from leaderboard.control.errors import ManagedElsewhere, TenantNotFound
+from leaderboard.control.errors import ControlError, ManagedElsewhere, TenantNotFound
 from leaderboard.control.plan import Adoption
 from leaderboard.control.reconcile import Control, Outcome, TenantRequest
 from leaderboard.domain.documents import DeletionPolicy, TenantDocument, parse
 from leaderboard.domain.errors import DomainError
-from leaderboard.store.postgres.pool import DatabaseUnavailable, Deposed
-from leaderboard.store.redis.errors import RedisFailure
+from leaderboard.domain.names import PROJECT_PATTERN
+from leaderboard.store.postgres.pool import Busy, Deposed
 from leaderboard_operator import references, verdicts
 from leaderboard_operator.client import Api, ApiError, ApiUnavailable, Conflict
 from leaderboard_operator.conditions import ACCEPTED
@@ -18,7 +20,7 @@ from leaderboard_operator.metrics import REPAIRS
 from leaderboard_operator.namespaces import Namespaces
 from leaderboard_operator.objects import Objects
 from leaderboard_operator.report import Reporter, Verdict
-from leaderboard_operator.resources import Key, Kind, Resource
+from leaderboard_operator.resources import Key, Kind, Resource, text_of
 from leaderboard_operator.seals import remembered
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,10 @@ class Tenants:
         self._wake = wake
 
     async def reconcile(self, key: Key) -> bool:
-        """Bring one Tenant to what it asks for; False where it has to be tried again. Raises ApiError, Deposed."""
+        """Bring one Tenant to what it asks for; False where it has to be tried again.
+
+        Raises ApiError, Deposed; DatabaseUnavailable where the Tenant was as it should be when last looked at.
+        """
         item = self._objects.get(key)
         if item is None:
             return True
@@ -73,7 +78,8 @@ class Tenants:
         sink = self._sink(item)
         try:
             for project in document.spec.projects:
-                await sink.look(project.name)
+                with contextlib.suppress(SecretAccessDenied):  # said below, after all else that the spec asks for
+                    await sink.look(project.name)
             outcome = await self._control.reconcile(
                 document,
                 owner=item.uid,
@@ -93,7 +99,7 @@ class Tenants:
     async def survey(self, items: Sequence[Resource]) -> list[Key]:
         """Look at many Tenants at once, as the sweep does; return those that need a reconciliation of their own.
 
-        Raises ApiError, Deposed.
+        Raises ApiError, Deposed; and, with nothing said in any status, DatabaseUnavailable: these were carried out.
         """
         differing, asked, requests = [], [], []
         for item in items:
@@ -109,7 +115,7 @@ class Tenants:
         outcomes: list[Outcome | None]
         try:
             outcomes = await self._control.survey_tenants(requests)
-        except (SecretAccessDenied, SecretConflict, DatabaseUnavailable, RedisFailure, ApiError) as error:
+        except (SecretAccessDenied, SecretConflict, Busy, ApiError) as error:
             log.warning("Tenants are looked at one by one: %s", error)
             outcomes = [None] * len(requests)
         for item, request, outcome in zip(asked, requests, outcomes, strict=True):
@@ -168,10 +174,15 @@ class Tenants:
             return await self._report(item, verdicts.deleting(message))
         if item.spec.get("preventDeletion"):
             return await self._report(item, verdicts.deleting("spec.preventDeletion is true; set it to false first"))
-        policy = DeletionPolicy(item.spec.get("deletionPolicy", DeletionPolicy.RETAIN))
+        # What an older schema let through is no policy either: nothing is dropped for it.
+        policy = DeletionPolicy.DELETE if item.spec.get("deletionPolicy") == "Delete" else DeletionPolicy.RETAIN
         try:
             await self._control.delete_tenant(
-                item.spec["slug"], owner=item.uid, policy=policy, namespace=item.key.namespace, protected=False
+                text_of(item.spec, "slug"),
+                owner=item.uid,
+                policy=policy,
+                namespace=item.key.namespace,
+                protected=False,
             )
         except (TenantNotFound, ManagedElsewhere):
             pass  # it has none, or never had
@@ -179,7 +190,9 @@ class Tenants:
             raise
         except Exception as error:  # noqa: BLE001 - the object must not go before its data is dealt with
             log.warning("%s: its deletion is tried again: %s", item.key, error)
-            return await self._report(item, verdicts.deleting(str(error), retry=True))
+            # A store's own words may name its host and user.
+            message = str(error) if isinstance(error, ControlError) else "its data cannot be dealt with now"
+            return await self._report(item, verdicts.deleting(f"{message}; this is tried again", retry=True))
         await self._delete_secrets(item)
         await self._reporter.let_go(item)
         for rival in self._objects.rivals(item):
@@ -191,13 +204,21 @@ class Tenants:
         return board.held and await self._namespaces.permit(item, board)
 
     async def _delete_secrets(self, item: Resource) -> None:
-        projects = {key["project"] for key in item.status.get("apiKeys") or ()}
-        projects |= {project["name"] for project in item.spec.get("projects") or ()}
         try:
-            await self._sink(item).delete(sorted(projects))
+            await self._sink(item).delete(_projects(item))
         except SecretAccessDenied as error:
             # Their keys are revoked; Kubernetes' garbage collector takes them with their owner.
             log.warning("%s: its Secrets were not deleted: %s", item.key, error)
+
+
+def _projects(item: Resource) -> list[str]:
+    """Return the projects that the status or the spec names.
+
+    The namespace's people may write both: what is no name would lead the path of a Secret into another namespace.
+    """
+    told = [text_of(key, "project") for key in item.status.get("apiKeys") or () if isinstance(key, dict)]
+    asked = [text_of(project, "name") for project in item.spec.get("projects") or () if isinstance(project, dict)]
+    return sorted(name for name in {*told, *asked} if re.fullmatch(PROJECT_PATTERN, name))
 
 
 def _settled(item: Resource) -> bool:

@@ -199,7 +199,9 @@ def _repairs(item: Resource, outcome: Outcome) -> tuple[str, ...]:
     if not synced(item):
         return ()
     rotated = tuple(f"key {key.id} " for key in outcome.keys if key.previous_id and not key.lost)
-    done = ("made again",) if outcome.created else ()
+    # Where it has the id it had, it says so itself.
+    told = any(change.startswith("made again") for change in outcome.changes)
+    done = ("made again",) if outcome.created and not told else ()
     return done + tuple(change for change in outcome.changes if not rotated or not change.startswith(rotated))
 
 

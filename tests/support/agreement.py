@@ -58,22 +58,26 @@ class Agreement:
         self._scored: set[int] = set()
         self.revoked: list[str] = []
 
-    def wait(self, *, seconds: float) -> None:
-        """Wait until nothing is wrong; fail with what still is after `seconds`. Then write a score to each new board."""
+    def wait(self, *, seconds: float, counts: bool = False) -> None:
+        """Wait until nothing is wrong, or fail with what still is. Then give each new board a score.
+
+        `counts` also waits for the Tenants' numbers of boards, which follow some seconds later.
+        """
         found: list[str] = []
 
         def fine() -> bool:
-            found[:] = self.problems()
+            found[:] = self.problems(counts=counts)
             return not found
 
         agreed = wait_until(fine, seconds=seconds, pause=0.2)
         assert agreed, f"after {seconds:g} s:\n" + "\n".join(found)
         self._remember()
 
-    def problems(self) -> list[str]:
+    def problems(self, *, counts: bool = False) -> list[str]:
         """Return what does not agree, for people to read."""
         world = self._look()
         found = [
+            *(self._counts(world) if counts else ()),
             *self._resources(world),
             *self._rows(world),
             *self._boards(world),
@@ -136,9 +140,13 @@ class Agreement:
                 yield f"tenant {row.slug} is as of before: {row}"
             if self._tenant_ids.get(row.slug, row.id) != row.id:
                 yield f"tenant {row.slug} was {self._tenant_ids[row.slug]} and is {row.id}: doubled"
-            boards = sum(board.tenant == row.id for board in world.boards)
-            if item["status"].get("leaderboards") != boards:
-                yield f"tenant {row.slug} says it has {item['status'].get('leaderboards')} boards, and has {boards}"
+
+    def _counts(self, world: _World) -> Iterator[str]:
+        for name in world.objects.keys() & self._campaign.tenants():
+            status = world.objects[name].get("status") or {}
+            boards = sum(board.tenant == status.get("tenantID") for board in world.boards)
+            if status.get("leaderboards") != boards:
+                yield f"{name} says it has {status.get('leaderboards')} boards, and has {boards}"
 
     def _boards(self, world: _World) -> Iterator[str]:
         places = {Place(row.slug, row.project, row.key): row for row in world.boards}

@@ -135,7 +135,7 @@ class OperatorPod:
         except OSError:
             return Answer(0, {}, b"")
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """Return one sample of /metrics, 0 where it is not there (yet)."""
         for family in text_string_to_metric_families(self.get("/metrics").body.decode()):
             for sample in family.samples:
@@ -165,6 +165,10 @@ class OperatorPod:
             pause=0.1,
         )
         assert ready, f"{self.name} is not ready: {self.get('/readyz')}\n{self.log_path.read_text()[-4000:]}"
+
+    def bugs(self) -> list[str]:
+        """Return the lines of its log that tell of an exception nobody had thought of."""
+        return [line for line in self.log_path.read_text().splitlines() if "Traceback" in line]
 
     def wait_sweep(self, *, seconds: float = 30.0) -> None:
         """Return when a sweep that began after the call has ended."""

@@ -10,6 +10,7 @@ make_shared_world module   (cluster=None, namespaces=1) -> a World with a databa
 shared_world      module   one such, with two namespaces
 shared_operator   module   (shared_world, running) its one replica, which sweeps once a second
 team              module   (shared_operator) who works in the first namespace, see support/team.py
+neighbours        module   (shared_operator) who works in the second one
 stores            module   Postgres and Redis of shared_world, see support/stores.py
 name              function a name for a Tenant that no other test has
 ================= ======== ================================================================================
@@ -168,13 +169,17 @@ def shared_operator(shared_world: World) -> Iterator[OperatorPod]:
     pod.wait_ready()
     yield pod
     assert pod.child.alive, pod.child.how_it_ended()
-    bugs = [line for line in pod.log_path.read_text().splitlines() if "Traceback" in line]
-    assert not bugs, bugs[0]
+    assert pod.bugs() == []
 
 
 @pytest.fixture(scope="module")
 def team(shared_world: World, shared_operator: OperatorPod) -> Team:
     return Team(shared_world.kube, shared_world.platform.url)
+
+
+@pytest.fixture(scope="module")
+def neighbours(shared_world: World, shared_operator: OperatorPod) -> Team:
+    return Team(shared_world.kubes[1], shared_world.platform.url)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from leaderboard.control.drift import LOST, agrees, damage, doubtful
-from leaderboard.control.errors import ManagedElsewhere, ProjectNotFound, TenantNotFound
+from leaderboard.control.errors import BoardNotFound, ManagedElsewhere, ProjectNotFound, TenantNotFound
 from leaderboard.control.plan import Adoption, Step, Wanted, give_room, plan_board, spec_hash, takes_over_tenant
 from leaderboard.domain.boards import Board, BoardSpec, SortOrder, TiePolicy
 from leaderboard.domain.documents import DeletionPolicy
@@ -66,6 +66,19 @@ def test_a_board_that_is_not_there_is_made_and_a_known_one_looked_into():
     assert step(replace(WANTED, known_id=LeaderboardId(7)), sight(record=None), None) is Step.ALONE
     with pytest.raises(InvalidDocument):
         step(spec(max_entries=-1), sight(record=None), None)
+
+
+def test_what_may_not_be_made_is_changed_where_it_is_and_not_made_where_it_is_not():
+    closed = replace(spec(suspended=True), may_create=False)
+    assert step(closed) is Step.ALONE
+    assert step(replace(WANTED, may_create=False)) is Step.KEEP
+    assert step(replace(WANTED, may_create=False), seen=Snapshot()) is Step.REOPEN
+    assert step(closed, row(state=RowState.DELETING)) is Step.ALONE  # which finds that there is none
+    for known_id in (None, LeaderboardId(7)):
+        with pytest.raises(BoardNotFound):
+            step(replace(closed, known_id=known_id), sight(record=None), None)
+    with pytest.raises(ManagedElsewhere):
+        step(closed, row(board=replace(BOARD, managed_by="uid-2")))
 
 
 @pytest.mark.parametrize(
