@@ -84,7 +84,7 @@ class SecretSink:
         if tenant_id is not None:
             wanted["tenant-id"] = str(tenant_id)
         if any(data.get(name) != text.encode() for name, text in wanted.items()):
-            await self._write(found, {**wanted, "api-key": data["api-key"].decode()})
+            self._read[project] = await self._write(found, {**wanted, "api-key": data["api-key"].decode()})
             self.repaired.append(found["metadata"]["name"])
         return True
 
@@ -134,23 +134,22 @@ class SecretSink:
                 return found
         return None
 
-    async def _write(self, found: Mapping[str, Any], fields: Mapping[str, str]) -> None:
-        """Write over the Secret that was read; Conflict if it changed since."""
+    async def _write(self, found: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+        """Write over the Secret that was read, and return it as it is then; Conflict if it changed since."""
         name = found["metadata"]["name"]
         manifest = self._manifest(name, fields)
         if found.get("immutable") or found.get("type") != manifest["type"]:
             # Neither can be written over.
             only = {"preconditions": {"uid": found["metadata"]["uid"]}}
             await self._call("DELETE", f"{self._path}/{name}", body=only)
-            await self._call("POST", self._path, body=manifest)
-            return
+            return await self._call("POST", self._path, body=manifest)
         manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
         for kept in ("labels", "annotations"):
             manifest["metadata"][kept] = {
                 **(found["metadata"].get(kept) or {}),
                 **(manifest["metadata"].get(kept) or {}),
             }
-        await self._call("PUT", f"{self._path}/{name}", body=manifest)
+        return await self._call("PUT", f"{self._path}/{name}", body=manifest)
 
     async def _call(self, method: str, path: str, *, body: Any = None) -> dict[str, Any]:
         try:

@@ -136,8 +136,12 @@ class Tenants:
         return document
 
     def _older_rival(self, item: Resource) -> bool:
-        """Whether an older Tenant wants the same slug, unless this one has it already."""
-        if item.condition(ACCEPTED).get("status") == "True":
+        """Whether an older Tenant wants the same slug, unless this one has it already.
+
+        For one that asks to take a tenant over, control decides by whom that was offered to: an older one elsewhere
+        could not have it.
+        """
+        if item.adopt or item.condition(ACCEPTED).get("status") == "True":
             return False
         return any(rival.age < item.age for rival in self._objects.rivals(item))
 
@@ -169,8 +173,8 @@ class Tenants:
         waiting = [board for board in self._objects.boards_of(item.key) if await self._waits_for(item, board)]
         if waiting:
             own = [board.key.name for board in waiting if board.key.namespace == item.key.namespace]
-            which = f", such as {own[0]}" if own else " in other namespaces"
-            message = f"waits for {len(waiting)} Leaderboards to be deleted{which}"
+            which = f"such as {own[0]}" if own else "all in other namespaces"
+            message = f"waits until its Leaderboards are deleted: {len(waiting)} are left, {which}"
             return await self._report(item, verdicts.deleting(message))
         if item.spec.get("preventDeletion"):
             return await self._report(item, verdicts.deleting("spec.preventDeletion is true; set it to false first"))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from leaderboard.control.errors import ControlError, ManagedElsewhere, ProjectNotFound, TenantNotFound
+from leaderboard.control.errors import ControlError, ManagedElsewhere, NotDrained, ProjectNotFound, TenantNotFound
 from leaderboard.control.reconcile import Outcome
 from leaderboard.domain.errors import DomainError, QuotaExceeded
 from leaderboard.store.postgres.pool import DatabaseUnavailable
@@ -78,6 +78,8 @@ def failed(item: Resource, error: Exception) -> Verdict:
             return away(item, "DatabaseUnavailable", "Postgres is not available; this is tried again")
         case RedisFailure():
             return away(item, "RedisUnavailable", "Redis is not available; this is tried again")
+        case NotDrained():
+            return away(item, "ReconcileError", "waits for the ledger to take in what Redis has; this is tried again")
         case ControlError() | ApiError():
             return away(item, "ReconcileError", str(error))
     return away(item, "ReconcileError", f"{type(error).__name__}; the operator's log has the details")

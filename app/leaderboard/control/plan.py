@@ -207,7 +207,7 @@ class KeyPlan(msgspec.Struct, frozen=True, kw_only=True):
     grace: timedelta = timedelta(0)
     """How long the retired ones go on."""
     at_once: bool = False
-    """Whether the one to issue replaces a lost one, which then ends without grace."""
+    """Whether the new one replaces a lost one, which then ends without grace."""
 
     @property
     def empty(self) -> bool:
@@ -247,7 +247,7 @@ def plan_keys(
         issue=issue,
         retire=tuple(key.id for key in active) if delivered or issue else (),
         grace=timedelta(0) if lost or any(key.at_once for key in delivered) else grace,
-        at_once=lost,
+        at_once=lost or any(key.at_once for key in delivered),
     )
 
 

@@ -255,4 +255,4 @@ async def delete(
 def _check_left(left: Sequence[PlacedBoard]) -> None:
     owned = [place for place in left if place.board.managed_by is not None]
     if owned:
-        raise BoardsLeft(f"{len(owned)} leaderboards belong to custom resources; delete those first")
+        raise BoardsLeft(f"leaderboards of it belong to custom resources ({len(owned)}); delete those first")

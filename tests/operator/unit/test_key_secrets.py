@@ -327,7 +327,6 @@ class TestHolding:
         assert data(api) == right
         assert into.repaired == [PLAIN]
 
-    @pytest.mark.xfail(strict=True, reason="it is written over what was read before it was put right", raises=Conflict)
     async def test_one_that_was_put_right_can_take_the_next_key_at_once(self, api):
         """A rotation that is due while the endpoint is another."""
         old, new = new_key(), new_key()

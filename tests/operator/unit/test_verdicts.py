@@ -145,7 +145,7 @@ class TestFailures:
         item = MAKE[kind](status=SETTLED)
         assert status_of(item, verdicts.failed(item, error), "Ready") == "False"
 
-    @pytest.mark.parametrize("error", [*INVALID, QuotaExceeded("x", limit=1), NotDrained("ask again")])
+    @pytest.mark.parametrize("error", [*INVALID, QuotaExceeded("x", limit=1)])
     def test_what_the_user_can_do_something_about_is_said_as_it_is(self, error):
         assert all(
             str(error) in found.message
