@@ -126,7 +126,7 @@ async def put(
                 adopt=adopt,
             )
             if may_change:
-                changes = board_changes(found.board.spec, spec)
+                changes = board_changes(found.board.spec, spec, same_document=found.spec_hash == spec_hash(spec))
                 if policy not in (None, found.deletion_policy):
                     changes = (*changes, f"deletion_policy: {found.deletion_policy} -> {policy}")
                 if changes or found.spec_hash != spec_hash(spec):

@@ -289,12 +289,17 @@ def _why_issue(active: Sequence[KeyRow], *, spec: ApiKeySpec, now: datetime) -> 
     return None
 
 
-def board_changes(current: BoardSpec, wanted: BoardSpec) -> tuple[str, ...]:
-    """Return what differs, for people to read. Raises ImmutableField and InvalidDocument."""
-    check_change(current, wanted)
+def board_changes(current: BoardSpec, wanted: BoardSpec, *, same_document: bool = False) -> tuple[str, ...]:
+    """Return what differs, for people to read. Raises ImmutableField and InvalidDocument.
+
+    `same_document`: the row was last written for what is wanted now. Then whatever differs was edited by hand since,
+    and is put right, also what no document could change.
+    """
+    if not same_document:
+        check_change(current, wanted)
     return tuple(
         f"{field}: {getattr(current, field)} -> {getattr(wanted, field)}"
-        for field in ("max_entries", "public_read", "suspended")
+        for field in ("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended")
         if getattr(current, field) != getattr(wanted, field)
     )
 
@@ -353,7 +358,8 @@ def plan_board(wanted: Wanted, sight: Sight, *, snapshot: Snapshot | None, posit
         owner=wanted.owner,
         adopt=wanted.adopt,
     )
-    if takes_over or board_changes(board.spec, wanted.spec) or (policy, hash_) != (wanted.policy, wanted.spec_hash):
+    changes = board_changes(board.spec, wanted.spec, same_document=hash_ == wanted.spec_hash)
+    if takes_over or changes or (policy, hash_) != (wanted.policy, wanted.spec_hash):
         return Step.ALONE
     if snapshot is None or snapshot.broken:
         return Step.ALONE

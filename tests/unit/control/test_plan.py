@@ -6,7 +6,7 @@ import pytest
 
 from leaderboard.control.errors import ManagedElsewhere
 from leaderboard.control.plan import board_changes, check_owner, in_force, plan_keys, plan_tenant, spec_hash, to_ask
-from leaderboard.domain.boards import BoardSpec, TiePolicy
+from leaderboard.domain.boards import BoardSpec, SortOrder, TiePolicy
 from leaderboard.domain.documents import ApiKeySpec, ProjectSpec, TenantSpec
 from leaderboard.domain.errors import ImmutableField, InvalidDocument
 from leaderboard.domain.keys import Scope
@@ -194,6 +194,14 @@ def test_board_changes_are_named_and_fixed_fields_refused():
     assert board_changes(current, BoardSpec(key=BoardKey("b"), max_entries=5)) == ("max_entries: 0 -> 5",)
     with pytest.raises(ImmutableField):
         board_changes(current, BoardSpec(key=BoardKey("b"), tie_policy=TiePolicy.SHARED))
+
+
+def test_a_row_that_was_edited_since_its_document_is_put_right_in_every_column():
+    edited = BoardSpec(key=BoardKey("b"), sort_order=SortOrder.ASCENDING, public_read=True)
+    assert board_changes(edited, BoardSpec(key=BoardKey("b")), same_document=True) == (
+        "sort_order: ascending -> descending",
+        "public_read: True -> False",
+    )
 
 
 def test_the_hash_follows_the_spec():

@@ -90,7 +90,7 @@ def test_what_may_not_be_made_is_changed_where_it_is_and_not_made_where_it_is_no
         (sight(project_id=None, record=None), ProjectNotFound),
         (row(board=replace(BOARD, managed_by="uid-2")), ManagedElsewhere),
         (row(board=replace(BOARD, managed_by=None)), ManagedElsewhere),
-        (row(board=replace(BOARD, spec=replace(SPEC, sort_order=SortOrder.ASCENDING))), ImmutableField),
+        (row(board=replace(BOARD, spec=replace(SPEC, sort_order=SortOrder.ASCENDING)), spec_hash=""), ImmutableField),
     ],
 )
 def test_what_cannot_be_is_refused(at, refusal):
@@ -109,6 +109,8 @@ def test_any_tenant_will_do_where_no_owner_is_asked_for():
         (spec(suspended=True), sight()),
         (replace(WANTED, policy=DeletionPolicy.DELETE), sight()),
         (WANTED, row(spec_hash="")),
+        # Written for this very document: then somebody edited the row.
+        (WANTED, row(board=replace(BOARD, spec=replace(SPEC, sort_order=SortOrder.ASCENDING)))),
         (WANTED, row(state=RowState.DELETING)),
         (replace(WANTED, adopt=HOME), row(board=replace(BOARD, managed_by=None))),
     ],

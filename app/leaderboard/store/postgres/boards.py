@@ -221,12 +221,16 @@ async def update(
     spec_hash: str,
     now: datetime,
 ) -> None:
-    """Write what may change of a board; `deletion_policy` None keeps it."""
+    """Write what a document decides of a board over what is there; `deletion_policy` None keeps it."""
     async with connection(database) as conn:
         await conn.execute(
-            "UPDATE leaderboards SET max_entries = %s, public_read = %s, suspended = %s,"
+            "UPDATE leaderboards SET sort_order = %s, score_update = %s, tie_policy = %s, max_entries = %s,"
+            " public_read = %s, suspended = %s,"
             " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
             (
+                spec.sort_order.value,
+                spec.score_update.value,
+                spec.tie_policy.value,
                 spec.max_entries,
                 spec.public_read,
                 spec.suspended,
