@@ -22,7 +22,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import redis as redis_py
@@ -30,7 +29,7 @@ import redis as redis_py
 sys.path.insert(0, str(Path(__file__).parent))  # for `support`; importlib mode leaves sys.path alone
 
 from support import servers
-from support.platform import Platform
+from support.platform import MakePlatform, Platform
 from support.servers import PostgresServer, RedisServer
 from support.tenants import Tenant, make_tenant
 
@@ -91,19 +90,6 @@ def make_postgres(tmp_path: Path) -> Iterator[Callable[[], PostgresServer]]:
 def make_redis(tmp_path: Path) -> Iterator[servers.MakeRedis]:
     with servers.redis_factory(tmp_path) as make:
         yield make
-
-
-class MakePlatform(Protocol):
-    """Start API and worker; the databases default to `database` and `redis_url`."""
-
-    def __call__(
-        self,
-        *,
-        workers: int = 1,
-        redis_url: str | None = None,
-        database: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Platform: ...
 
 
 @pytest.fixture

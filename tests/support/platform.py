@@ -7,6 +7,7 @@ import sys
 import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from leaderboard.local.process import LOOPBACK, Child, Log, children, free_port, wait_until, with_death_signal
 from leaderboard.local.up import opener
@@ -137,3 +138,16 @@ class Platform:
     def _run(self, name: str, command: str) -> Child:
         program = with_death_signal([sys.executable, "-m", "leaderboard.cli", command], "TERM")
         return Child(program, name=name, log=self._log, env=self.env)
+
+
+class MakePlatform(Protocol):
+    """Start API and worker; the databases default to `database` and `redis_url`."""
+
+    def __call__(
+        self,
+        *,
+        workers: int = 1,
+        redis_url: str | None = None,
+        database: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Platform: ...
