@@ -28,7 +28,8 @@ from leaderboard.local.redis import EmbeddedRedis
 from leaderboard.local.toolchain import KubernetesBinaries
 from leaderboard.store.postgres import migrate
 from support import fleet
-from support.operator import OperatorPod, install_crds, install_rbac
+from support.kubernetes import embedded, install_crds
+from support.operator import OperatorPod, install_rbac
 from support.platform import Platform
 
 ROOT = Path(__file__).parent.parent
@@ -42,16 +43,9 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _cluster(folder: Path, binaries: KubernetesBinaries) -> Iterator[EmbeddedKubernetes]:
-    folder.mkdir()
-    log = Log(folder / "log")
-    cluster = EmbeddedKubernetes(folder, binaries=binaries, log=log, durable=False, audit=True)
-    try:
-        cluster.start()
+    with embedded(folder, binaries=binaries, audit=True) as cluster:
         install_crds(cluster)
         yield cluster
-    finally:
-        cluster.stop()
-        log.close()
 
 
 @contextlib.contextmanager

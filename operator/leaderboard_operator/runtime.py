@@ -6,6 +6,7 @@ was under way ends with it, and Kubernetes starts a fresh standby.
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
@@ -43,6 +44,7 @@ _BOARD_CONNECTIONS = 6  # a batch for each of them and the sweep's, and some for
 _DRAIN_SECONDS = 2.0  # for the worker to empty the outbox before a board is restored; if it takes longer, try again
 _COUNT_PAUSE = 5.0
 """Seconds until a Tenant's count of boards follows. Boards come in crowds: one write a Tenant, not one a board."""
+_END_SECONDS = 5.0  # for what was cancelled to end
 _SWEEPS_LATE = 3.0  # pauses in which the sweep did not get on at all, after which the process had better start anew
 
 
@@ -218,6 +220,7 @@ class Operator:
         self._config = config
         self._leading: Leading | None = None
         self._stop = asyncio.Event()
+        self._stuck: set[asyncio.Task[object]] = set()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until the lead is lost. Returns the exit code: 0 was told, 1 lost."""
@@ -230,19 +233,22 @@ class Operator:
         ):
             leader = Leader(own, self._config, clock=time.monotonic)
             try:
-                if await self._first(leader.acquire(), self._stop.wait()) == 1:
-                    return 0
-                return await self._lead(api, leader)
+                told = await self._first(leader.acquire(), self._stop.wait()) == 1
+                code = 0 if told else await self._lead(api, leader)
             finally:
                 await leader.release()
+        if self._stuck:
+            # Kopf does not end when it is cancelled while it logs in, and the loop would wait for it for ever.
+            log.warning("%d tasks did not end; this process does", len(self._stuck))
+            os._exit(code)
+        return code
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
-    @staticmethod
-    async def _first(*things: Coroutine[Any, Any, object]) -> int:
+    async def _first(self, *things: Coroutine[Any, Any, object]) -> int:
         """Run all of `things` until one ends, and cancel the others; return which it was. Raises what it raised."""
         tasks = [asyncio.create_task(thing) for thing in things]
         try:
@@ -250,13 +256,12 @@ class Operator:
         finally:
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        for number, result in enumerate(results):
-            if isinstance(result, asyncio.CancelledError):
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            return number
+            _, stuck = await asyncio.wait(tasks, timeout=_END_SECONDS)
+            self._stuck |= stuck
+        for number, task in enumerate(tasks):
+            if task.done() and not task.cancelled():
+                task.result()
+                return number
         raise asyncio.CancelledError
 
     async def _lead(self, api: Api, leader: Leader) -> int:

@@ -22,7 +22,6 @@ from pathlib import Path
 import pytest
 
 from leaderboard.local.kubernetes import Cluster, EmbeddedKubernetes
-from leaderboard.local.process import Log
 from leaderboard.local.toolchain import KUBECTL, KubernetesBinaries
 from support.kubernetes import (
     MakeKubernetes,
@@ -30,6 +29,7 @@ from support.kubernetes import (
     build_what_is_used,
     built,
     delete_namespace,
+    embedded,
     given_kubeconfig,
     make_namespace,
     programs,
@@ -54,7 +54,7 @@ def kubernetes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if given is not None:
         yield Cluster(folder, kubectl=programs(request.config, [KUBECTL])["kubectl"], kubeconfig=given)
         return
-    with _embedded(folder, binaries=request.getfixturevalue("kubernetes_binaries")) as cluster:
+    with embedded(folder, binaries=request.getfixturevalue("kubernetes_binaries")) as cluster:
         yield cluster
 
 
@@ -64,7 +64,7 @@ def make_kubernetes(kubernetes_binaries: KubernetesBinaries, tmp_path: Path) -> 
 
         def make(*, audit: bool = False) -> EmbeddedKubernetes:
             folder = tmp_path / f"kubernetes-{next(_numbers)}"
-            return stack.enter_context(_embedded(folder, binaries=kubernetes_binaries, audit=audit))
+            return stack.enter_context(embedded(folder, binaries=kubernetes_binaries, audit=audit))
 
         yield make
 
@@ -84,17 +84,3 @@ def _make_namespace(kubernetes: Cluster) -> Iterator[MakeNamespace]:
 @pytest.fixture
 def namespace(make_namespace: MakeNamespace) -> str:
     return make_namespace()
-
-
-@contextlib.contextmanager
-def _embedded(folder: Path, *, binaries: KubernetesBinaries, audit: bool = False) -> Iterator[EmbeddedKubernetes]:
-    folder.mkdir(exist_ok=True)
-    log = Log(folder / "log")
-    # What a test kills is a process, never the machine: waiting for the disk would only cost time.
-    cluster = EmbeddedKubernetes(folder, binaries=binaries, log=log, durable=False, audit=audit)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        log.close()

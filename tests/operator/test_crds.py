@@ -32,7 +32,8 @@ from support.custom_resources import (
     walk,
     with_value,
 )
-from support.kube_client import Answer, KubeClient, install_crds
+from support.kube_client import Answer, KubeClient
+from support.kubernetes import install_crds
 
 REAL_SERVER = settings(
     max_examples=300,
@@ -369,6 +370,7 @@ CONDITIONS = [
 STATUS: dict[str, dict[str, Any]] = {
     "Tenant": {
         "observedGeneration": 1,
+        "seal": "0" * 32,
         "tenantID": 23,
         "leaderboards": 2,
         "apiKeys": [
@@ -385,6 +387,7 @@ STATUS: dict[str, dict[str, Any]] = {
     "Leaderboard": {
         "observedGeneration": 1,
         "leaderboardID": 7,
+        "seal": "0" * 32,
         "redisNamespace": "l:23:default:global",
         "entries": 1234567890123,
         "conditions": CONDITIONS,

@@ -13,8 +13,7 @@ import yaml
 from leaderboard.local.kubernetes import Cluster, KubernetesBinaries
 from leaderboard.local.process import wait_until
 from support.custom_resources import CHART, MINIMAL, document
-from support.kube_client import install_crds
-from support.kubernetes import MakeNamespace
+from support.kubernetes import MakeNamespace, install_crds
 
 Manifests = list[dict[str, Any]]
 Render = Callable[..., Manifests]

@@ -11,12 +11,12 @@ import psycopg
 import redis
 
 from leaderboard.local.kubernetes import EmbeddedKubernetes
-from leaderboard.local.process import Log, wait_until
+from leaderboard.local.process import wait_until
 from leaderboard.local.toolchain import KubernetesBinaries
 from leaderboard.store.postgres import migrate
 from support import servers
-from support.kubernetes import delete_contents, make_namespace
-from support.operator import Kube, OperatorPod, install_crds, install_rbac
+from support.kubernetes import delete_contents, embedded, install_crds, make_namespace
+from support.operator import Kube, OperatorPod, install_rbac
 from support.platform import Platform
 from support.servers import PostgresServer, RedisServer
 
@@ -126,7 +126,7 @@ def open_arena(folder: Path, *, binaries: KubernetesBinaries) -> Iterator[Arena]
     with contextlib.ExitStack() as stack:
         postgres = stack.enter_context(servers.postgres(folder / "postgres"))
         redis = stack.enter_context(servers.redis(folder / "redis", appendfsync="always"))
-        cluster = stack.enter_context(_cluster(folder / "kubernetes", binaries=binaries))
+        cluster = stack.enter_context(embedded(folder / "kubernetes", binaries=binaries))
         database = postgres.create_database("arena")
         migrate.apply(database)
         platform = Platform(folder / "platform", redis_url=redis.url, database=database)
@@ -144,19 +144,6 @@ def open_arena(folder: Path, *, binaries: KubernetesBinaries) -> Iterator[Arena]
             system=system,
             kubes=[Kube(cluster, name) for name in names],
         )
-
-
-@contextlib.contextmanager
-def _cluster(folder: Path, *, binaries: KubernetesBinaries) -> Iterator[EmbeddedKubernetes]:
-    folder.mkdir(parents=True)
-    log = Log(folder / "log")
-    cluster = EmbeddedKubernetes(folder, binaries=binaries, log=log, durable=False)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        log.close()
 
 
 def leader_of(pods: Sequence[OperatorPod], *, seconds: float = 30.0) -> OperatorPod:

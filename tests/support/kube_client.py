@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from leaderboard.local.kubernetes import Cluster
 from leaderboard.local.process import wait_until
-from support.custom_resources import API_VERSION, CHART, PLURALS, Json
+from support.custom_resources import API_VERSION, PLURALS, Json
 
 ACCOUNT = "api-client"
 
@@ -73,13 +73,3 @@ class KubeClient:
         self._connection.request(method, path, None if body is None else json.dumps(body), headers)
         with self._connection.getresponse() as response:
             return Answer(response.status, json.loads(response.read()))
-
-
-def install_crds(cluster: Cluster) -> None:
-    """Install the chart's custom resources, and return when the API serves them."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CHART / 'crds'}")
-    names = [f"crd/{plural}.leaderboard.saas" for plural in PLURALS.values()]
-    cluster.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
-    for plural in PLURALS.values():
-        path = f"/apis/{API_VERSION}/{plural}?limit=1"
-        assert wait_until(lambda path=path: "items" in cluster.kubectl("get", "--raw", path, check=False), seconds=30)

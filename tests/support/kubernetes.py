@@ -1,22 +1,24 @@
 """Kubernetes for tests: the programs of an embedded API, and namespaces that go again."""
 
+import contextlib
 import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from leaderboard.local.kubernetes import Cluster, EmbeddedKubernetes, KubectlFailed
-from leaderboard.local.process import LocalError
+from leaderboard.local.process import LocalError, Log, wait_until
 from leaderboard.local.toolchain import KUBECTL, TOOLS, CannotBuild, KubernetesBinaries, Tool, provide
 
 KUBECONFIG_VARIABLE = "LEADERBOARD_TEST_KUBECONFIG"
 """A cluster for the tests to use. Never the user's default context: a test must not touch a cluster by accident."""
 
+CHART = Path(__file__).parents[2] / "charts" / "leaderboard"
 _API = "/apis/leaderboard.saas/v1alpha1"
 _provided = pytest.StashKey[dict[str, Path] | LocalError]()
 
@@ -141,3 +143,28 @@ def _delete_resources(cluster: Cluster, path: str) -> None:
     items = json.dumps({"apiVersion": "v1", "kind": "List", "items": kept})
     cluster.kubectl("patch", "--type=merge", "-f", "-", "-p", json.dumps(patch), input=items)
     cluster.kubectl("delete", "--raw", path)
+
+
+@contextlib.contextmanager
+def embedded(folder: Path, *, binaries: KubernetesBinaries, audit: bool = False) -> Iterator[EmbeddedKubernetes]:
+    """Run a Kubernetes API while the block lasts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = Log(folder / "log")
+    # What a test kills is a process, never the machine: waiting for the disk would only cost time.
+    cluster = EmbeddedKubernetes(folder, binaries=binaries, log=log, durable=False, audit=audit)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        log.close()
+
+
+def install_crds(cluster: Cluster) -> None:
+    """Install the chart's custom resources, and return when the API serves them."""
+    crds = f"--filename={CHART / 'crds'}"
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", crds)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", crds)
+    for plural in ("tenants", "leaderboards"):
+        path = f"{_API}/{plural}?limit=1"
+        assert wait_until(lambda path=path: "items" in cluster.kubectl("get", "--raw", path, check=False), seconds=30)  # type: ignore[misc]

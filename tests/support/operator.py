@@ -17,16 +17,10 @@ from leaderboard.local.kubernetes import Cluster
 from leaderboard.local.process import LOOPBACK, Child, Log, free_port, wait_until, with_death_signal
 from leaderboard.local.up import opener
 from support.client import Answer
+from support.kubernetes import CHART
 from support.platform import Platform
 
-CHART = Path(__file__).parents[2] / "charts" / "leaderboard"
 RELEASE = "leaderboard"
-
-
-def install_crds(cluster: Cluster) -> None:
-    """Install the two resources, and return when the API serves them."""
-    cluster.kubectl("apply", "--server-side", "-f", str(CHART / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CHART / "crds"))
 
 
 def install_rbac(cluster: Cluster, helm: Path, *, namespace: str, tenant_namespaces: list[str]) -> None:

@@ -60,7 +60,6 @@ class TestReplacedKeys:
         (key,) = (await world.apply(tenant(apiKey={"rotationTrigger": "march"}), sink=sink)).keys
         assert key.lost
 
-    @pytest.mark.xfail(strict=True, reason="plan_keys does not hand on that the delivered key replaces a lost one")
     async def test_so_was_one_whose_replacement_was_delivered_before_a_crash(self, world, sink):
         sink.lose()
         sink.crash = "after"

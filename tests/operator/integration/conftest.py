@@ -28,8 +28,8 @@ import pytest
 from leaderboard.local.kubernetes import Cluster
 from leaderboard.local.toolchain import KubernetesBinaries
 from support import servers
-from support.kubernetes import MakeKubernetes, delete_namespace, make_namespace
-from support.operator import Kube, OperatorPod, install_crds, install_rbac
+from support.kubernetes import MakeKubernetes, delete_namespace, install_crds, make_namespace
+from support.operator import Kube, OperatorPod, install_rbac
 from support.platform import MakePlatform, Platform
 from support.servers import PostgresServer
 from support.stores import Stores

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from leaderboard_operator.key_secrets import candidate_names
 from support.custom_resources import CRDS, PLURALS, document, specs
 from support.kube_client import KubeClient
-from support.operator import eventually, install_crds, leaderboard, tenant
+from support.kubernetes import install_crds
+from support.operator import eventually, leaderboard, tenant
 from support.team import Team
 
 PAUSED = {"leaderboard.saas/paused": "true"}

@@ -274,8 +274,9 @@ def test_a_leader_may_die_at_any_message(arena, replica, campaign, agreement, ki
         for number in itertools.count(1):
             while len(campaign.tenants()) > 3:
                 campaign.delete_tenant()
-            campaign.new_tenant(policy="Retain")
-            campaign.new_board(policy="Retain")
+            while len(campaign.tenants()) < 2:
+                campaign.new_tenant(policy="Retain")
+                campaign.new_board(policy="Retain")
             carry_out(campaign.commands())
             agreement.wait(seconds=CONVERGES)
             if kind == "adopting":
@@ -305,46 +306,41 @@ def test_a_storm(arena, replica, campaign, agreement):
     """Two faults of any kind at a time, while changes come in."""
     pods = [replica(env=SHORT_LEASE, supervised=True) for _ in range(2)]
 
-    def stop_for_a_while(stop, start):
-        def fault(seconds):
-            stop()
-            time.sleep(seconds)
-            start()
-
-        return fault
-
-    def to_the_leader(number, and_later=None):
-        def fault(seconds):
+    def to_the_leader(number):
+        def send():
             for pod in pods:
                 if pod.metric("leaderboard_operator_epoch") > 0:
                     pod.child.popen.send_signal(number)
-            time.sleep(seconds)
-            if and_later is not None:
-                for pod in pods:
-                    pod.child.popen.send_signal(and_later)
 
-        return fault
+        return send
+
+    def go_on():
+        for pod in pods:
+            pod.child.popen.send_signal(signal.SIGCONT)
 
     faults = {
-        "kill": to_the_leader(signal.SIGKILL),
-        "end": to_the_leader(signal.SIGTERM),
-        "stop": to_the_leader(signal.SIGSTOP, and_later=signal.SIGCONT),
-        "postgres": stop_for_a_while(arena.postgres.kill, arena.postgres.start),
-        "redis": stop_for_a_while(arena.redis.kill, arena.redis.start),
-        "api": stop_for_a_while(arena.cluster.stop_api, arena.cluster.start_api),
+        "killed": (to_the_leader(signal.SIGKILL), go_on),
+        "ended": (to_the_leader(signal.SIGTERM), go_on),
+        "stopped": (to_the_leader(signal.SIGSTOP), go_on),
+        "postgres": (arena.postgres.kill, arena.postgres.start),
+        "redis": (arena.redis.kill, arena.redis.start),
+        "api": (arena.cluster.stop_api, arena.cluster.start_api),
     }
     for number in range(1, 31):
         chosen = campaign.random.sample(sorted(faults), 2)
-        threads = [
-            threading.Timer(campaign.random.uniform(0, 2), faults[name], [campaign.random.uniform(0.5, 6)])
-            for name in chosen
-        ]
-        for thread in threads:
-            thread.start()
-        for command in campaign.round(8):
-            eventually(lambda command=command: succeeds(command), "the API takes a change", seconds=60)
-        for thread in threads:
-            thread.join()
+        agenda = []
+        for name in chosen:
+            begins = campaign.random.uniform(0, 2)
+            ends = begins + campaign.random.uniform(0.5, 6)
+            agenda += [(begins, faults[name][0]), (ends, faults[name][1])]
+        asking = threading.Thread(target=insist, args=[campaign.round(8)])
+        asking.start()
+        began = time.monotonic()
+        # Not in threads: a server that one of them started would end with it.
+        for due, act in sorted(agenda, key=lambda each: each[0]):
+            time.sleep(max(0.0, began + due - time.monotonic()))
+            act()
+        asking.join()
         converge(agreement, f"{number}: {' and '.join(chosen)}")
 
 
@@ -440,13 +436,18 @@ def waits_for_lock(arena):
         return conn.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone() != (0,)
 
 
-def succeeds(command):
-    """Carry a command out; False where the API server is away."""
-    try:
-        command()
-    except KubectlFailed:
-        return False
-    return True
+def insist(commands):
+    """Carry out the commands, each again until the API server takes it."""
+
+    def taken(command):
+        try:
+            command()
+        except KubectlFailed:
+            return False
+        return True
+
+    for command in commands:
+        assert wait_until(lambda command=command: taken(command), seconds=60, pause=0.2)
 
 
 class Fuse:
