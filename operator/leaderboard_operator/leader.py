@@ -67,7 +67,7 @@ class Leader:
                 async with asyncio.timeout(left):
                     holder = await self._try()
             except (ApiError, TimeoutError) as error:
-                log.warning("the Lease was not renewed: %s", error or type(error).__name__)
+                log.warning("the Lease was not renewed: %s", str(error) or type(error).__name__)
                 continue
             if holder != self._config.identity:
                 log.error("%s has taken the Lease", holder)

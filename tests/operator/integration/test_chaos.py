@@ -164,30 +164,37 @@ def test_a_store_that_is_away_is_told_of_by_what_was_changed(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "lease"),
+    ("how", "seconds", "lease"),
     [
-        (6.0, SHORT_LEASE),
-        pytest.param(30.0, {}, marks=pytest.mark.soak),
+        ("away", 6.0, SHORT_LEASE),
+        pytest.param("away", 30.0, {}, marks=pytest.mark.soak),
+        # Connections stay open, and what was asked is done when it goes on, also for who is dead by then.
+        pytest.param("hanging", 30.0, {}, marks=pytest.mark.soak),
     ],
 )
 def test_the_leader_ends_when_the_kubernetes_api_is_away_and_one_leads_afterwards(
-    arena, replica, campaign, agreement, seconds, lease
+    arena, replica, campaign, agreement, how, seconds, lease
 ):
     pods = [replica(env=lease, supervised=True) for _ in range(2)]
     settle(campaign, agreement, tenants=2, boards=6)
     leader = leader_of(pods)
     carry_out(change_everything(campaign))
-    arena.cluster.stop_api()
+    server = arena.cluster.api
+    if how == "away":
+        arena.cluster.stop_api()
+    else:
+        server.popen.send_signal(signal.SIGSTOP)
     ends = time.monotonic() + seconds
     try:
         eventually(lambda: leader.exits == [1], "the leader that cannot renew its Lease ends", seconds=seconds)
         wait_until(lambda: time.monotonic() > ends, seconds=seconds + 1)
     finally:
+        server.popen.send_signal(signal.SIGCONT)
         arena.cluster.start_api()
     back = time.monotonic()
     carry_out(change_everything(campaign))
     agreement.wait(seconds=CONVERGES - (time.monotonic() - back))
-    print(f"the API server was away for {seconds:g} s: converged in {time.monotonic() - back:.1f} s")
+    print(f"the API server was {how} for {seconds:g} s: converged in {time.monotonic() - back:.1f} s")
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.soak)])
