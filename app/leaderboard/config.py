@@ -6,11 +6,12 @@ Nothing else in the package reads the environment, but for `local.redis`, which 
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 PREFIX = "LEADERBOARD_"
+_Settings = TypeVar("_Settings", bound=msgspec.Struct)
 
 
 class ConfigError(ValueError):
@@ -84,20 +85,28 @@ _LEAST: dict[str, int | float] = {
 _SECRET = frozenset({"redis_url", "database_url", "pepper"})  # the URLs carry passwords
 
 
+def given_in(environ: Mapping[str, str], *, prefix: str) -> dict[str, str]:
+    """Return the variables that begin with `prefix`, by the names of their fields."""
+    return {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
+
+
+def converted(given: Mapping[str, str], kind: type[_Settings], *, prefix: str) -> _Settings:
+    """Return what is `given` as the settings `kind`, which need not have all of it. Raises ConfigError."""
+    known = {name: value for name, value in given.items() if name in kind.__struct_fields__}
+    try:
+        return msgspec.convert(known, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{prefix}*: {error}") from error
+
+
 def load(environ: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration that `environ` describes, or raise ConfigError naming the variable."""
-    given: dict[str, Any] = {
-        name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)
-    }
-    known = set(Config.__struct_fields__)
+    given = given_in(environ, prefix=PREFIX)
     required = [field.name for field in msgspec.structs.fields(Config) if field.required]
     for field in required:
         if not given.get(field):
             raise ConfigError(f"{PREFIX}{field.upper()} is not set; `leaderboard up` sets it for a local run")
-    try:
-        config = msgspec.convert({k: v for k, v in given.items() if k in known}, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{PREFIX}*: {error}") from error
+    config = converted(given, Config, prefix=PREFIX)
     if len(config.pepper) < 32:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
     for field, value in ((name, getattr(config, name)) for name in config.__struct_fields__):

@@ -252,9 +252,8 @@ class Boards:
         except Exception:  # one object's fault must not keep the others waiting, nor the sweep
             log.exception("%s: an error of the operator's own", work.item.key)
             return False
-        if verdict.fields.get("leaderboardID", work.item.status.get("leaderboardID")) != work.item.status.get(
-            "leaderboardID"
-        ):
+        board_id = verdict.fields.get("leaderboardID")
+        if board_id is not None and board_id != work.item.status.get("leaderboardID"):
             self._counted(tenant_key(work.item))
         return not verdict.retry
 

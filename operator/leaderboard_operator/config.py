@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from leaderboard.config import PREFIX, ConfigError
+from leaderboard.config import PREFIX, ConfigError, converted, given_in
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -47,7 +47,7 @@ class OperatorConfig(msgspec.Struct, frozen=True, kw_only=True):
 def load(environ: Mapping[str, str] = os.environ) -> OperatorConfig:
     """Return the configuration that `environ` describes, or raise ConfigError naming the variable."""
     prefix = f"{PREFIX}OPERATOR_"
-    given = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
+    given = given_in(environ, prefix=prefix)
     if not given.get("namespace"):
         try:
             given["namespace"] = _NAMESPACE_FILE.read_text().strip()
@@ -57,12 +57,8 @@ def load(environ: Mapping[str, str] = os.environ) -> OperatorConfig:
             ) from error
     if not given.get("identity"):
         given["identity"] = f"{socket.gethostname()}_{secrets.token_hex(4)}"
-    known = OperatorConfig.__struct_fields__
-    try:
-        config = msgspec.convert({k: v for k, v in given.items() if k in known}, OperatorConfig, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{prefix}*: {error}") from error
-    for field in known:
+    config = converted(given, OperatorConfig, prefix=prefix)
+    for field in config.__struct_fields__:
         value = getattr(config, field)
         if isinstance(value, int | float) and not 0 < value < math.inf:
             raise ConfigError(f"{prefix}{field.upper()} must be a number above 0, got {value}")
