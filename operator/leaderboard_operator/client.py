@@ -1,8 +1,8 @@
 """The Kubernetes API, as far as the operator calls it.
 
 Credentials come from Kopf's own log-in helpers, so that its watches and these calls are one identity. Not one of the
-client libraries: the operator makes two calls for a new Leaderboard and needs no models of their answers; aiohttp, which
-Kopf brings, is enough (docs/adr/0008-operator.md).
+client libraries: the operator makes two calls for a new Leaderboard and needs no models of their answers; aiohttp,
+which Kopf brings, is enough (docs/adr/0008-operator.md).
 
     ApiError            the API server refused; `status`, `reason` and the message are its own
     ├── NotFound        404
