@@ -5,7 +5,7 @@ scripts, outbox. So the difference between the two is what the connection costs.
 shows it: a client with a socket timeout over the default pool (a connection per concurrent call), hiredis parser.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -15,7 +15,7 @@ from leaderboard import config
 from leaderboard.api import app, server
 from leaderboard.store.redis import scripts
 from leaderboard.store.redis.errors import InDoubt, UnexpectedReply
-from leaderboard.store.redis.multiplexer import Multiplexer, NoScript
+from leaderboard.store.redis.multiplexer import Multiplexer, NoScript, Prepared
 from leaderboard.store.redis.scripts import Script
 
 
@@ -48,6 +48,10 @@ class RedisPy:
             raise UnexpectedReply(str(error)) from error
         except RedisError as error:
             raise InDoubt(str(error)) from error
+
+    def call_prepared(self, prepared: Prepared, *rest: str) -> Awaitable[Any]:
+        """Do one command; redis-py packs it itself, whole."""
+        return self.call(*prepared.args, *rest)
 
     async def shared(self, key: object, args: tuple[str, ...], decode: Callable[[Any], Any]) -> Any:  # noqa: ARG002
         """Do one read; each caller makes its own."""

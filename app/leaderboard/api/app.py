@@ -6,14 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import falcon
-import falcon.asgi
 import msgspec
 from redis.asyncio import Redis
 
 from leaderboard.api import errors
 from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
 from leaderboard.api.context import key_lookup, project_lookup
+from leaderboard.api.dispatch import App
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
 from leaderboard.api.resources import docs, health, leaderboards, reads, scores, usage
@@ -126,11 +125,11 @@ async def open_parts(
     return parts
 
 
-def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> "falcon.asgi.App[Any, Any]":
+def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> App:
     """Return the application over opened `parts`."""
     clock = clock or Clock()
     rate_limit = RateLimit(parts.limiter, parts.meter)
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(
+    app = App(
         middleware=[
             ApiKey(),
             TenantContext(parts.keys, region=config.region, now=clock.unix),

@@ -11,6 +11,7 @@ import falcon.asgi
 import msgspec
 
 from leaderboard.api import problems
+from leaderboard.api.exchange import KEY
 from leaderboard.api.problems import Problem
 
 MAX_BATCH = 1_000
@@ -68,10 +69,10 @@ class BodyReader(Generic[T]):
             content_type is None or content_type.partition(";")[0].strip().lower() != "application/json"
         ):
             raise Problem(problems.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {content_type or 'missing'}")
-        exchange = req.scope.get("leaderboard.exchange")
-        if exchange is not None and exchange.body is not None:
-            data = exchange.body  # under our own server, arrived whole with the head: no stream is needed
-        else:
+        exchange = req.scope.get(KEY)
+        # Under our own server the body has, as a rule, arrived whole with the head: no stream is needed.
+        data = None if exchange is None else exchange.whole()
+        if data is None:
             length = req.content_length
             if length is not None and length > self._limit:
                 raise Problem(problems.BODY_TOO_LARGE, f"the body is {length} bytes, the limit is {self._limit}")

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import falcon
@@ -45,13 +46,14 @@ _FALCON = {
 
 def install(app: "falcon.asgi.App[Any, Any]") -> None:
     """Answer every exception of `app` with a problem."""
-    app.add_error_handler(Exception, _internal)
-    app.add_error_handler(falcon.HTTPError, _falcon)
-    app.add_error_handler(Problem, _problem)
-    for kind, _ in _REFUSALS:
-        app.add_error_handler(kind, _refusal)
-    for kind, _, _ in _FAILURES:
-        app.add_error_handler(kind, _failure)
+    for kind, handler in _HANDLERS.items():
+        app.add_error_handler(kind, handler)
+
+
+async def answer(req: Any, resp: Any, error: Exception, params: Any) -> None:
+    """Make `resp` the problem that `error` is, by the handler of its nearest class, as Falcon chooses too."""
+    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    await handler(req, resp, error, params)
 
 
 async def _problem(req: Any, resp: Any, error: Problem, params: Any) -> None:  # noqa: ARG001
@@ -97,3 +99,12 @@ async def _internal(req: Any, resp: Any, error: Exception, params: Any) -> None:
     req.context.error = error
     log.error("%s %s failed", req.method, req.path, exc_info=error, extra={"trace_id": trace_id(req)})
     problems.write(resp, Problem(problems.INTERNAL_ERROR), trace_id=trace_id(req))
+
+
+_HANDLERS: dict[type[Exception], Callable[[Any, Any, Any, Any], Awaitable[None]]] = {
+    Exception: _internal,
+    falcon.HTTPError: _falcon,
+    Problem: _problem,
+    **{kind: _refusal for kind, _ in _REFUSALS},
+    **{kind: _failure for kind, _, _ in _FAILURES},
+}

@@ -34,9 +34,10 @@ class ApiKey:
             return
         header = req.get_header("Authorization")
         if header is not None:
-            if header[:7].lower() != "bearer ":
+            scheme, _, text = header.partition(" ")
+            if scheme.lower() != "bearer":
                 raise Problem(problems.INVALID_API_KEY, "Authorization must be 'Bearer <key>'")
-            req.context.api_key = header[7:].strip()
+            req.context.api_key = text.strip()
             return
         key = req.get_header("X-API-Key")
         if key is None:
@@ -104,15 +105,26 @@ class RateLimit:
     async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
         """Take a token of the request's tenant; raise Problem 429 where there is none."""
         context = getattr(req.context, "key", None)
-        if context is not None:
-            await self.admit(context, resp)
+        if context is not None and not self._admit_held(context, resp):
+            await self._admit(context, resp)
 
     async def admit(self, context: KeyContext, resp: Response) -> None:
         """Take one token and say so in the headers, or raise Problem 429."""
-        decision = self._limiter.take_held(context.bucket, rate=context.rate)
-        if decision is None:
-            with _undone():
-                decision = await self._limiter.take(context.bucket, rate=context.rate)
+        if not self._admit_held(context, resp):
+            await self._admit(context, resp)
+
+    def _admit_held(self, context: KeyContext, resp: Response) -> bool:
+        # The steady state, without a coroutine and a Decision (0.3 us).
+        remaining = self._limiter.take_held(context.bucket, rate=context.rate)
+        if remaining is None:
+            return False
+        _tell(context, resp, remaining)
+        self._meter.request(context.project_id)
+        return True
+
+    async def _admit(self, context: KeyContext, resp: Response) -> None:
+        with _undone():
+            decision = await self._limiter.take(context.bucket, rate=context.rate)
         self._answer(context, resp, decision)
         self._meter.request(context.project_id)
 
@@ -128,9 +140,7 @@ class RateLimit:
         self._answer(context, resp, decision)
 
     def _answer(self, context: KeyContext, resp: Response, decision: Decision) -> None:
-        if context.key_id:  # a shared cache would keep the public route's numbers, and they are nobody's business
-            resp.set_header("RateLimit-Policy", context.policy)
-            resp.set_header("RateLimit", f'"plan";r={decision.remaining};t=1')
+        _tell(context, resp, decision.remaining)
         if not decision.allowed:
             self._meter.limited(context.project_id)
             raise Problem(
@@ -138,3 +148,9 @@ class RateLimit:
                 f"the tenant's plan allows {decision.limit} requests per second",
                 retry_after=decision.retry_after,
             )
+
+
+def _tell(context: KeyContext, resp: Response, remaining: int) -> None:
+    if context.key_id:  # a shared cache would keep the public route's numbers, and they are nobody's business
+        resp.set_header("RateLimit-Policy", context.policy)
+        resp.set_header("RateLimit", f'"plan";r={remaining};t=1')

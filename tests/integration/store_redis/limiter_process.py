@@ -25,8 +25,9 @@ async def hammer(redis: Multiplexer, bucket: str, *, rate: int, seconds: float, 
     async def caller() -> None:
         nonlocal admitted
         while time.monotonic() < end:
-            decision = limiter.take_held(bucket, rate=rate) or await limiter.take(bucket, rate=rate)
-            if decision.allowed:
+            held = limiter.take_held(bucket, rate=rate)
+            decision = await limiter.take(bucket, rate=rate) if held is None else None
+            if decision is None or decision.allowed:
                 admitted += 1
                 if admitted % 100 == 0:
                     await asyncio.sleep(0)

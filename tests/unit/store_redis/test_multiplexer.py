@@ -1,10 +1,16 @@
 """The parts of the multiplexer that need no server."""
 
-import pytest
+import asyncio
+import time
 
-from leaderboard.store.redis.errors import RedisUnavailable, UnexpectedReply
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboard.store.redis.errors import InDoubt, RedisUnavailable, UnexpectedReply
 from leaderboard.store.redis.limiter import Limiter, lease_size
-from leaderboard.store.redis.multiplexer import Multiplexer, NoScript, _reply_error, parse_url
+from leaderboard.store.redis.multiplexer import Multiplexer, NoScript, Prepared, _Connection, _reply_error, parse_url
 
 
 @pytest.mark.parametrize(
@@ -96,3 +102,99 @@ async def test_a_limiter_without_redis_admits_nobody():
             await limiter.take("rl:1", rate=rate)
         with pytest.raises(RedisUnavailable):
             await limiter.take_many("rl:1", 5, rate=rate)
+
+
+# --- over a transport in memory
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self, connection):
+        self.written = b""
+        self._connection = connection
+
+    def write(self, data):
+        self.written += data
+
+    def abort(self):
+        asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+
+
+def over_memory(**options):
+    """A multiplexer that is connected to nothing, and its connection."""
+    redis = Multiplexer("redis://127.0.0.1:1", **options)
+    redis._connection = connection = _Connection(asyncio.get_running_loop())
+    connection.connection_made(Transport(connection))
+    return redis, connection
+
+
+arguments = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=9)
+
+
+@given(arguments, arguments)
+def test_a_prepared_command_is_the_same_bytes(first, rest):
+    async def sent():
+        redis, connection = over_memory()
+        redis.call_prepared(Prepared.of(*first, more=len(rest)), *rest)
+        connection.flush()
+        return connection._transport.written
+
+    assert asyncio.run(sent()) == hiredis.pack_command((*first, *rest))
+
+
+async def test_a_prepared_command_of_another_length_is_not_sent():
+    redis, connection = over_memory()
+    command = Prepared.of("ECHO", more=1)
+    for rest in ((), ("a", "b")):
+        with pytest.raises(ValueError, match="announced"):
+            redis.call_prepared(command, *rest)
+    with pytest.raises(UnicodeEncodeError):
+        redis.call_prepared(command, "\ud800")
+    connection.flush()
+    assert (connection._transport.written, redis.in_flight) == (b"", 0)
+
+
+@pytest.mark.parametrize("more", [0, 10])
+def test_a_command_is_prepared_for_one_to_nine_arguments(more):
+    with pytest.raises(ValueError, match="1 to 9"):
+        Prepared.of("ECHO", more=more)
+
+
+async def test_a_call_that_is_late_closes_the_connection_however_many_are_answered():
+    redis, connection = over_memory(timeout=0.08)
+    watching = asyncio.create_task(redis._watch(connection))
+    began = time.monotonic()
+    late = [redis.call("GET", "a"), redis.call("GET", "b")]
+    await asyncio.sleep(0)
+    connection.data_received(b"$-1\r\n")
+    assert await late[0] is None
+    with pytest.raises(InDoubt):
+        await late[1]
+    await watching
+    assert time.monotonic() - began >= 0.07
+
+
+async def test_a_server_that_answers_in_time_is_kept_though_something_is_always_under_way():
+    redis, connection = over_memory(timeout=0.08)
+    watching = asyncio.create_task(redis._watch(connection))
+    calls = [redis.call("GET", "a")]
+    for _ in range(25):
+        calls.append(redis.call("GET", "a"))
+        await asyncio.sleep(0.01)
+        connection.data_received(b"$-1\r\n")
+        assert await calls.pop(0) is None
+    assert not connection.closed
+    watching.cancel()
+
+
+async def test_a_pause_of_this_process_is_not_taken_for_one_of_the_server():
+    redis, connection = over_memory(timeout=0.08)
+    watching = asyncio.create_task(redis._watch(connection))
+    call = redis.call("GET", "a")
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # the answer has come meanwhile, but nobody has read it
+    asyncio.get_running_loop().call_later(0.01, connection.data_received, b"$-1\r\n")
+    assert await call is None
+    assert not connection.closed
+    watching.cancel()

@@ -64,13 +64,12 @@ def _fingerprint(user: str, value: str) -> str:
 
 
 def _result(update: Update, applied: Applied) -> UpdateResult:
-    previous = applied.previous_score
     return UpdateResult(
         update.leaderboard,
         update.user,
-        scores.plain(applied.score),
+        applied.score,
         applied.rank,
-        None if previous is None else scores.plain(previous),
+        applied.previous_score,
         applied.previous_rank,
     )
 

@@ -148,5 +148,5 @@ def _names(revoked: AbstractSet[tuple[str, str]], context: Context | None) -> bo
 
 
 def _fingerprint(name: str) -> bytes:
-    # The cache must not be a list of working keys in memory. SHA-256 of 74 characters costs 0.6 us.
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    # The cache must not be a list of working keys in memory. BLAKE2b of 74 characters costs 0.3 us, SHA-256 0.4.
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass")).digest()

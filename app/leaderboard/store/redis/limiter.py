@@ -49,11 +49,13 @@ class Decision(msgspec.Struct, frozen=True):
 class _Bucket:
     """What this process knows of one bucket in Redis."""
 
-    __slots__ = ("expires", "fetching", "held", "rate", "refused_until", "shared_left")
+    __slots__ = ("expires", "fetching", "held", "low", "rate", "refused_until", "shared_left")
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.held = 0
+        self.low = lease_size(rate) // 2
+        """What is held when the next lease is fetched."""
         self.expires = 0.0
         self.shared_left = rate
         self.refused_until = 0.0
@@ -74,25 +76,25 @@ class Limiter:
         self._buckets: dict[str, _Bucket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take_held(self, bucket_key: str, *, rate: int) -> Decision | None:
-        """Take one token from the lease in memory; None when there is none and `take` must ask Redis.
+    def take_held(self, bucket_key: str, *, rate: int) -> int | None:
+        """Take one token from the lease in memory and return what remains (as Decision has it), 0 and up.
 
-        Not a coroutine: this is every request of the steady state.
+        None when there is none and `take` must ask Redis. Not a coroutine: this is every request of the steady state.
         """
         bucket = self._buckets.get(bucket_key)
         if bucket is None or bucket.rate != rate or bucket.held == 0 or self._clock() >= bucket.expires:
             return None
-        bucket.held -= 1
-        if bucket.held <= lease_size(rate) // 2 and bucket.fetching is None:
+        held = bucket.held = bucket.held - 1
+        if held <= bucket.low and bucket.fetching is None:
             self._fetch_ahead(bucket_key, bucket)
-        return Decision(True, rate, bucket.held + bucket.shared_left, 0.0)
+        return held + bucket.shared_left
 
     async def take(self, bucket_key: str, *, rate: int) -> Decision:
         """Take one token, from the lease or from Redis. Raises RedisUnavailable or InDoubt when Redis does not say."""
         while True:
-            decision = self.take_held(bucket_key, rate=rate)
-            if decision is not None:
-                return decision
+            remaining = self.take_held(bucket_key, rate=rate)
+            if remaining is not None:
+                return Decision(True, rate, remaining, 0.0)
             bucket = self._bucket(bucket_key, rate=rate)
             now = self._clock()
             if now < bucket.refused_until:

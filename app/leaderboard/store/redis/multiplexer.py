@@ -128,8 +128,10 @@ class _Connection(asyncio.Protocol):
         # Replies stay bytes: users are decoded once, in the response, and scores parse from bytes as well.
         self._reader = hiredis.Reader(replyError=_reply_error)
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[tuple[Any, float]] = deque()
-        self._written = 0  # how many of `_waiting`, from the left, have left this process
+        self.waiting: deque[Any] = deque()
+        self._written = 0  # how many of `waiting`, from the left, have left this process
+        self.calls = 0
+        """Calls taken since the beginning; `calls` - `in_flight` of them are answered."""
         self._buffer: list[bytes] = []
         self.unsent: dict[Any, Shared] = {}
 
@@ -140,7 +142,8 @@ class _Connection(asyncio.Protocol):
         if not self._buffer:
             self.loop.call_soon(self.flush)
         self._buffer.append(packed)
-        self._waiting.append((waiter, self.loop.time()))
+        self.waiting.append(waiter)
+        self.calls += 1
 
     def flush(self) -> None:
         if not self._buffer:
@@ -148,21 +151,21 @@ class _Connection(asyncio.Protocol):
         packed = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()
         self.unsent.clear()
-        self._written = len(self._waiting)
+        self._written = len(self.waiting)
         if self._transport is not None:
             self._transport.write(packed)
 
     def data_received(self, data: bytes) -> None:
         if self.closed:  # out of step: nothing more on it may be taken for an answer
             return
-        reader, waiting = self._reader, self._waiting
+        reader, waiting = self._reader, self.waiting
         try:
             reader.feed(data)
             reply = reader.gets()
             while reply is not False:
                 if self._written == 0:
                     raise hiredis.ProtocolError("a reply that nobody asked for")
-                waiter, _ = waiting.popleft()
+                waiter = waiting.popleft()
                 self._written -= 1
                 if not waiter.done():
                     if isinstance(reply, Exception):
@@ -174,13 +177,9 @@ class _Connection(asyncio.Protocol):
             log.error("redis connection out of step, closing it: %s", error)
             self.abort()
 
-    def oldest(self) -> float | None:
-        """The loop time of the oldest unanswered call."""
-        return self._waiting[0][1] if self._waiting else None
-
     @property
     def in_flight(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def abort(self) -> None:
         self.closed = True  # `connection_lost` comes a turn of the loop later
@@ -189,11 +188,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closed = True
-        waiting, written = list(self._waiting), self._written
-        self._waiting.clear()
+        waiting, written = list(self.waiting), self._written
+        self.waiting.clear()
         self._buffer.clear()
         self.unsent.clear()
-        for index, (waiter, _) in enumerate(waiting):
+        for index, waiter in enumerate(waiting):
             if waiter.done():
                 continue
             if index < written:
@@ -201,6 +200,25 @@ class _Connection(asyncio.Protocol):
             else:
                 waiter.set_exception(RedisUnavailable("the Redis connection was lost before the call was sent"))
         self.lost.set()
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """The arguments that many calls have in common at their beginning, packed once; `more` follow in each call.
+
+    Of an update's 13 arguments 10 are the same for a board: packing the other three takes 0.3 us, all of them 0.9.
+    """
+
+    args: tuple[str, ...]
+    more: int
+    packed: bytes
+
+    @classmethod
+    def of(cls, *args: str, more: int) -> "Prepared":
+        """Prepare a command that begins with `args` and goes on with `more` arguments, 1 to 9."""
+        if not 1 <= more <= 9:  # `call_prepared` relies on their count being one digit
+            raise ValueError(f"a prepared command takes 1 to 9 more arguments, not {more}")
+        _, _, packed = _pack(args).partition(b"\r\n")
+        return cls(args, more, b"*%d\r\n%b" % (len(args) + more, packed))
 
 
 def _pack(args: tuple[Any, ...]) -> bytes:
@@ -289,6 +307,16 @@ class Multiplexer:
         connection.send(_pack(args), waiter)
         return waiter
 
+    def call_prepared(self, prepared: Prepared, *rest: str) -> "asyncio.Future[Any]":
+        """As `call`, of a command whose first arguments are packed already. Raises ValueError for too few or many."""
+        if len(rest) != prepared.more:  # Redis would take the next command for the rest of this one
+            raise ValueError(f"{len(rest)} arguments where {prepared.more} were announced")
+        connection = self._ready()
+        packed = prepared.packed + _pack(rest)[4:]  # without its own count, as in b"*3\r\n"
+        waiter = connection.loop.create_future()
+        connection.send(packed, waiter)
+        return waiter
+
     def shared(
         self, key: object, args: tuple[str | bytes | int | float, ...], decode: Callable[[Any], Any]
     ) -> "asyncio.Future[Any]":
@@ -319,7 +347,7 @@ class Multiplexer:
         connection = self._connection
         if connection is None or connection.closed:
             raise RedisUnavailable(f"no Redis connection: {self._cause}")
-        if connection.in_flight >= self._max_in_flight:
+        if len(connection.waiting) >= self._max_in_flight:
             raise RedisOverloaded(f"{self._max_in_flight} Redis calls are under way already")
         return connection
 
@@ -363,14 +391,17 @@ class Multiplexer:
         self._cause = cause
 
     async def _watch(self, connection: _Connection) -> None:
-        loop = asyncio.get_running_loop()
+        # Answers come in order, so no call needs a clock of its own: how many had been taken at each of the last
+        # four looks tells whether one of them still waits. Looks are counted, not timed: a pause of this process
+        # (its replies unread in the kernel) must not pass for one of the server.
+        taken: deque[int] = deque(maxlen=4)
         while not connection.closed:
+            taken.append(connection.calls)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout / 4):
                     await connection.lost.wait()
-            oldest = connection.oldest()
-            if oldest is not None and loop.time() - oldest > self._timeout:
-                log.error("redis did not answer for %.1f s, closing the connection", loop.time() - oldest)
+            if len(taken) == 4 and connection.calls - connection.in_flight < taken[0] and not connection.closed:
+                log.error("redis did not answer for %.1f s, closing the connection", self._timeout)
                 connection.abort()
                 await connection.lost.wait()
 

@@ -12,15 +12,19 @@ from typing import Any
 
 import msgspec
 
+from leaderboard.domain.scores import MAX_EXACT, plain
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.boards import ORDER_CHARS
 from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
 from leaderboard.store.redis.events import EventIds
-from leaderboard.store.redis.multiplexer import Multiplexer, NoScript
+from leaderboard.store.redis.multiplexer import Multiplexer, NoScript, Prepared
 from leaderboard.store.redis.scripts import Script
 
 CHUNK = 64
 """Updates a script call: longer chunks would keep Redis from everybody else for more than about a millisecond."""
+
+MAX_PREPARED = 10_000
+"""Boards whose packed command a process keeps, about 1.2 kB each."""
 
 
 class Refusal(Enum):
@@ -41,15 +45,19 @@ class Refusal(Enum):
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
 
 
-class Applied(msgspec.Struct, frozen=True):
-    """The answer to one update. Ranks start at 1; None where the member had or has none."""
+class Applied(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to one update. Whole scores are ints (`domain.scores.plain`); ranks start at 1, and are None where the
+    member had or has none."""
 
-    score: float
+    score: int | float
     rank: int | None
-    previous_score: float | None
+    previous_score: int | float | None
     previous_rank: int | None
-    replayed: bool
+    replayed: bool = False
     """Whether this is the first answer to the same Idempotency-Key, given again."""
+
+
+_decode = msgspec.json.Decoder(Applied).decode
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -87,34 +95,41 @@ class Scores:
         self._ids = ids
         self._outbox_max = str(outbox_max)
         self._ttl = str(idempotency_ttl)
+        self._plain: dict[str, Prepared] = {}
+        self._idempotent: dict[str, Prepared] = {}
 
     async def update(
         self, board: str, *, user: str, value: str, idempotency: tuple[str, str] | None = None
     ) -> Applied | Refusal:
         """Apply one update. `value` is ``i<increment>`` or ``s<score>``; `idempotency` the key and the body's
         fingerprint (no spaces in either)."""
-        counter = self._ids.take()
-        head = (
-            "EVALSHA",
-            scripts.UPDATE.sha,
-            "4" if idempotency is None else "5",
-            board,
-            keys.meta(board),
-            keys.order(board),
-            keys.OUTBOX,
-        )
-        tail = (self._outbox_max, self._ttl, self._ids.nonce, str(counter), user, value)
-        args: tuple[str, ...] = (*head, *tail)
-        if idempotency is not None:
-            args = (*head, keys.idempotency(board, idempotency[0]), *tail, idempotency[1])
+        counter = str(self._ids.take())
+        rest: tuple[str, ...]
+        if idempotency is None:
+            head = self._plain.get(board) or self._prepare(board)
+            rest = (counter, user, value)
+        else:
+            head = self._idempotent.get(board) or self._prepare_idempotent(board)
+            record = keys.idempotency(board, idempotency[0])
+            rest = (record, self._outbox_max, self._ttl, self._ids.nonce, counter, user, value, idempotency[1])
         try:
-            reply = await self._redis.call(*args)
+            reply = await self._redis.call_prepared(head, *rest)
         except NoScript:
             await self._redis.call("SCRIPT", "LOAD", scripts.UPDATE.text)
-            reply = await self._redis.call(*args)
+            reply = await self._redis.call_prepared(head, *rest)
         if isinstance(reply, bytes):
             return _refusal(reply)
         return _outcome(reply[0])
+
+    def _prepare(self, board: str) -> Prepared:
+        head = Prepared.of(
+            *_command(scripts.UPDATE, board, keys_count=4), self._outbox_max, self._ttl, self._ids.nonce, more=3
+        )
+        return _keep(self._plain, board, head)
+
+    def _prepare_idempotent(self, board: str) -> Prepared:
+        # The record's key comes before what follows the keys, so less is the same for every call.
+        return _keep(self._idempotent, board, Prepared.of(*_command(scripts.UPDATE, board, keys_count=5), more=8))
 
     async def update_many(
         self, board: str, updates: Sequence[tuple[str, str, tuple[str, str] | None]]
@@ -212,6 +227,17 @@ class Scores:
             return await self._redis.shared(key, command, answer)
 
 
+def _command(script: Script, board: str, *, keys_count: int) -> tuple[str, ...]:
+    return ("EVALSHA", script.sha, str(keys_count), board, keys.meta(board), keys.order(board), keys.OUTBOX)
+
+
+def _keep(kept: dict[str, Prepared], board: str, head: Prepared) -> Prepared:
+    if len(kept) >= MAX_PREPARED:
+        kept.clear()
+    kept[board] = head
+    return head
+
+
 def _refusal(word: bytes) -> Refusal:
     try:
         return _REFUSALS[word]
@@ -219,16 +245,24 @@ def _refusal(word: bytes) -> Refusal:
         raise UnexpectedReply(f"a script answered {word[:80]!r}") from None
 
 
+_A, _E, _MINUS = b"AE-"  # numbers: looking for one of them in bytes takes a tenth of the time
+_EXACT = int(MAX_EXACT)
+
+
 def _outcome(item: bytes) -> Applied | Refusal:
-    parts = item.split(b" ")
-    kind = parts[0]
-    if kind == b"E":
+    if item[0] == _E:
         return _refusal(item[2:])
-    _, score, rank, previous_score, previous_rank = parts
+    if item[0] == _A and _MINUS not in item:
+        # Nothing absent or negative, as a rule: then it is JSON but for the commas, read in 0.4 us instead of 0.8.
+        applied = _decode(b"[%b]" % item[2:].replace(b" ", b","))
+        assert applied.previous_score is not None
+        if applied.score <= _EXACT and applied.previous_score <= _EXACT:  # past that `plain` wants no ints
+            return applied
+    kind, score, rank, previous_score, previous_rank = item.split(b" ")
     return Applied(
-        float(score),
+        plain(float(score)),
         None if rank == b"-" else int(rank),
-        None if previous_score == b"-" else float(previous_score),
+        None if previous_score == b"-" else plain(float(previous_score)),
         None if previous_rank == b"-" else int(previous_rank),
         kind == b"R",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind, StatusCode
 
-from leaderboard.store.redis.multiplexer import Multiplexer
+from leaderboard.store.redis.multiplexer import Multiplexer, Prepared
 from leaderboard.store.redis.scripts import ALL
 from leaderboard.telemetry.otel import Telemetry
 
@@ -25,6 +25,12 @@ class TracedMultiplexer(Multiplexer):
         """As Multiplexer.call."""
         waiter = super().call(*args)
         self._watch_call(args, waiter)
+        return waiter
+
+    def call_prepared(self, prepared: Prepared, *rest: str) -> "asyncio.Future[Any]":
+        """As Multiplexer.call_prepared."""
+        waiter = super().call_prepared(prepared, *rest)
+        self._watch_call(prepared.args, waiter)
         return waiter
 
     def shared(
