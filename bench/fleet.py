@@ -33,7 +33,6 @@ from support.operator import OperatorPod, install_rbac
 from support.platform import Platform
 
 ROOT = Path(__file__).parent.parent
-SWEEP_SECONDS = 5  # so that sweeps go on while the last ones are applied
 MORE = 200
 
 
@@ -90,7 +89,7 @@ def measure(folder: Path, *, tenants: int, boards: int) -> tuple[fleet.Figures, 
             kubeconfig=cluster.kubeconfig_for("operator", token=token),
             namespace="leaderboard",
             platform=platform,
-            env={"LEADERBOARD_OPERATOR_SWEEP_SECONDS": str(SWEEP_SECONDS), "LEADERBOARD_LOG_LEVEL": "warning"},
+            env={"LEADERBOARD_LOG_LEVEL": "warning"},
         )
         try:
             pod.start()
