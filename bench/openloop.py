@@ -1,10 +1,10 @@
 """A constant-rate, open-loop load generator: latency counts from when a request was due, not from when it left.
 
 So a server that stalls is charged for every request that would have come meanwhile (no coordinated omission). One
-thread over plain sockets; requests are encoded before the clock starts. At a constant rate it wakes once a `TICK`, reads
-what has come and sends what is due: woken for each request and each answer it took 60 us of its core a request, more
-than Redis beside it. Latencies are too long by up to two ticks for that, never too short. Run as a program it reads its
-orders as JSON from standard input and prints a Result.
+thread over plain sockets; requests are encoded before the clock starts. At a constant rate it wakes once a `TICK`,
+reads what has come and sends what is due: woken for each request and each answer it took 60 us of its core a request,
+more than Redis beside it. Latencies are too long by up to two ticks for that, never too short. Run as a program it
+reads its orders as JSON from standard input and prints a Result.
 """
 
 import gc

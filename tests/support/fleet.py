@@ -22,7 +22,6 @@ from leaderboard_operator.client import Api, path_of
 from leaderboard_operator.resources import FINALIZER, GROUP, VERSION, Key, Kind
 from support.operator import OperatorPod, leaderboard, tenant
 
-
 _SWEEP_SECONDS = 5
 
 
