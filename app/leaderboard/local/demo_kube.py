@@ -74,8 +74,10 @@ class KubernetesPlatform(LocalPlatform):
         kubectl("apply", "-f", "-", input=self._rendered())
 
     def _rendered(self) -> str:
-        values = ["--set-json", 'operator.tenantNamespaces=["default"]']
-        command = [str(self._helm), "template", RELEASE, str(CHART), "--namespace", SYSTEM, *values]
+        """What the operator may do, and the policy: the processes themselves are ours to run."""
+        values = ["--set-json", 'operator.tenantNamespaces=["default"]', "--set", "existingSecret=none"]
+        parts = [f"--show-only=templates/{part}.yaml" for part in ("operator-rbac", "prevent-deletion")]
+        command = [str(self._helm), "template", RELEASE, str(CHART), "--namespace", SYSTEM, *values, *parts]
         done = subprocess.run([*command, f"--kube-version={_KUBERNETES}"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise LocalError(f"helm template {CHART} failed: {done.stderr.strip()}")
