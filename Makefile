@@ -9,6 +9,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 DATA ?= .leaderboard
 PORT ?= 8080
+IMAGE ?= leaderboard
+VERSION ?= 0.1.0
 
 BIN := .venv/bin
 UV := .uv/bin/uv
@@ -75,6 +77,14 @@ bench: $(STAMP) ## Measure (BENCH_ARGS='--help' for what there is)
 .PHONY: bench-operator
 bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
+
+.PHONY: image
+image: ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
+	docker build --build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD)" -t "$(IMAGE):$(VERSION)" .
+
+.PHONY: e2e-image
+e2e-image: $(STAMP) ## Build the image and run every role of it (needs Docker, or root with dockerd and debootstrap)
+	$(WITH_REDIS) $(BIN)/pytest tests/image $(PYTEST_ARGS)
 
 .PHONY: chart-docs
 chart-docs: $(STAMP) ## Write the table of values in the chart's README

@@ -46,6 +46,9 @@ class Refused(Exception):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command that `argv` (the process's own arguments) names, and exit with its code."""
+    # Those that run long have handlers of their own. A container's first process without one would not get the signal
+    # at all, and the others would leave a migration's lock behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(_main(sys.argv[1:] if argv is None else argv))
 
 

@@ -45,9 +45,8 @@ class _Container:
         self._container.get_wrapped_container().kill()
 
     def close(self) -> None:
-        """Remove it with its data."""
-        if self._made:
-            self._container.stop()
+        """Remove it with its data, also one that Docker made and could not start, and close the way to the engine."""
+        self._container.stop()
 
     def _answers(self) -> bool:
         raise NotImplementedError
@@ -100,11 +99,11 @@ class ContainerRedis(_Container):
 
     def __init__(self, *, appendfsync: str | None, **settings: str | int) -> None:
         self._password = secrets.token_hex(24)
-        words = ["redis-server", "--requirepass", self._password, "--save", "''"]
+        words = ["redis-server", "--requirepass", self._password, "--save", ""]
         words += ["--appendonly", "no" if appendfsync is None else "yes", "--appendfsync", appendfsync or "no"]
         for name, value in settings.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
-        super().__init__(DockerContainer(REDIS_IMAGE).with_command(" ".join(words)), inner_port=6379)
+        super().__init__(DockerContainer(REDIS_IMAGE).with_command(words), inner_port=6379)
 
     @property
     def url(self) -> str:

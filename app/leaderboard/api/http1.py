@@ -29,6 +29,9 @@ HEAD_BYTES = 32_768
 """Our longest request line is 500 bytes and a browser's headers a few kilobytes."""
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending: closed at once, the connection is reset and the answer is lost."""
+LAST_SECONDS = 1.0
+"""How long a connection without a request stays open once the server is to stop: what its client has just sent is
+answered, with `connection: close`. Closed at once it would be reset, and nobody could say what became of that."""
 CHECK_SECONDS = 1.0
 """How often a connection looks at its clock. One slow timer a connection, instead of two set and cleared a request."""
 LESSONS = 4
@@ -247,10 +250,9 @@ class Connection(asyncio.Protocol):
     # -- the server's and the exchanges' side
 
     def shutdown(self) -> None:
-        """Close when nothing is under way, else after the answer."""
+        """Let the next answer be the last one, and do not wait for it long."""
         self.closing = True
-        if self._current is None:
-            self._transport.close()
+        self.loop.call_later(LAST_SECONDS, self._close_idle)
 
     def common_head(self) -> bytes:
         """Return the header lines of every answer: the date, of which the server makes a new list each second."""
@@ -329,6 +331,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
+
+    def _close_idle(self) -> None:
+        if self._current is None:
+            self._transport.close()
 
     def _refuse(self, kind: ProblemType, detail: str) -> None:
         if self._refused or self._transport.is_closing():

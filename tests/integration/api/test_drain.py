@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 
 import uvicorn
@@ -62,6 +63,23 @@ async def test_requests_under_way_are_answered_and_idle_connections_closed():
         assert server.server_state.tasks == set()
         for _, writer in (idle, slow, piped):
             writer.close()
+
+
+async def test_a_request_that_had_just_been_sent_is_answered():
+    async def app(scope, receive, send):
+        await answer(send)
+
+    async with serving(app) as (server, _, address), asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(REQUEST % b"first")
+        await reader.readuntil(b"{}")
+        # It arrives, and nobody has read it yet.
+        os.write(writer.get_extra_info("socket").fileno(), REQUEST % b"second")
+        next(iter(server.server_state.connections)).shutdown()
+        last = await reader.read()
+        assert last.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close\r\n" in last
+        writer.close()
 
 
 async def test_a_request_that_hangs_is_given_up_when_the_time_is_over():
