@@ -11,6 +11,7 @@ DATA ?= .leaderboard
 PORT ?= 8080
 IMAGE ?= leaderboard
 VERSION ?= 0.1.0
+STACK ?= local
 
 BIN := .venv/bin
 UV := .uv/bin/uv
@@ -86,6 +87,18 @@ image: ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
 e2e-image: $(STAMP) ## Build the image and run every role of it (needs Docker, or root with dockerd and debootstrap)
 	$(WITH_REDIS) $(BIN)/pytest tests/image $(PYTEST_ARGS)
 
+.PHONY: infra-plan
+infra-plan: $(STAMP) ## What a Pulumi stack is made of, as a tree, without a cluster (STACK=local)
+	@PYTHONPATH=pulumi $(BIN)/python -m leaderboard_infra.plan "$(STACK)"
+
+.PHONY: pulumi-up
+pulumi-up: $(STAMP) ## `pulumi up` for real, where the CLI and its plugins are (docs/ops.md)
+	$(WITH_REDIS) $(BIN)/pytest tests/pulumi -m pulumi_up -rs $(PYTEST_ARGS)
+
+.PHONY: pulumi-docs
+pulumi-docs: $(STAMP) ## Write the stacks' settings into Pulumi.yaml and pulumi/README.md
+	PYTHONPATH=pulumi $(BIN)/python -m leaderboard_infra.reference
+
 .PHONY: chart-docs
 chart-docs: $(STAMP) ## Write the table of values in the chart's README
 	$(BIN)/python tests/charts/readme.py
@@ -93,7 +106,7 @@ chart-docs: $(STAMP) ## Write the table of values in the chart's README
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
-	find app operator tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app operator pulumi tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
 	@python=$$($(FIND_PYTHON)); \

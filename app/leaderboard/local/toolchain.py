@@ -112,6 +112,21 @@ HELM = Tool(
 )
 TOOLS = (ETCD, KUBE_APISERVER, KUBECTL, HELM)
 
+# With these an API becomes a cluster, whose nodes only pretend to run pods. Tests of `pulumi up` need it, nobody else.
+KUBE_CONTROLLER_MANAGER = _kubernetes("kube-controller-manager", seconds=120, show_version="--version")
+KUBE_SCHEDULER = _kubernetes("kube-scheduler", seconds=60, show_version="--version")
+KWOK = Tool(
+    name="kwok",
+    version="v0.7.0",
+    module="kwok",
+    package="sigs.k8s.io/kwok/cmd/kwok",
+    stamps={"sigs.k8s.io/kwok/pkg/consts.Version": "v0.7.0"},
+    seconds=150,
+    show_version=("--version",),
+)
+PRETENDED_CLUSTER = (KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KWOK)
+_ASSETS = (ETCD, KUBE_APISERVER, KUBECTL)
+
 
 def find_or_build(say: Say) -> KubernetesBinaries:
     """Return the programs, each from KUBEBUILDER_ASSETS, the cache or PATH; what is missing is built into the cache.
@@ -133,7 +148,7 @@ def provide(tools: Sequence[Tool], *, say: Say) -> dict[str, Path]:
 def find(tool: Tool) -> Path | None:
     """Return where `tool` is without building it, None where it is not."""
     assets = os.environ.get(ASSETS_VARIABLE)
-    if assets and tool is not HELM:
+    if assets and tool in _ASSETS:
         path = Path(assets) / tool.name
         if not os.access(path, os.X_OK):
             raise LocalError(f"{ASSETS_VARIABLE}={assets} has no {tool.name} that can be run")

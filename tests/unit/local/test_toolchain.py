@@ -10,6 +10,7 @@ from leaderboard.local.toolchain import (
     HELM,
     KUBE_APISERVER,
     KUBECTL,
+    PRETENDED_CLUSTER,
     TOOLS,
     Tool,
     cache,
@@ -83,7 +84,7 @@ def test_any_other_failure_is_not_excused(text: str) -> None:
     assert not is_network_failure(text)
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", [*TOOLS, *PRETENDED_CLUSTER], ids=lambda tool: tool.name)
 def test_a_tool_s_version_is_that_of_the_source_it_is_built_from(tool: Tool) -> None:
     text = (MODULES / tool.module / "go.mod").read_text()
     versions = dict(re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE))
@@ -122,6 +123,8 @@ def test_a_folder_of_kubernetes_test_tools_comes_first(tmp_path: Path, monkeypat
         program(assets / tool.name, prints="v1.34.1")
     for tool in TOOLS:
         put_in_cache(tool)
+    for tool in PRETENDED_CLUSTER:  # such a folder has none of these
+        assert find(tool) is None
     found = find_or_build(print)
     assert {found.etcd.parent, found.kube_apiserver.parent, found.kubectl.parent} == {assets}
     assert found.helm == in_cache(cache(), HELM)
