@@ -1,6 +1,6 @@
-"""``python -m leaderboard_infra.reference``: write the settings into Pulumi.yaml and pulumi/README.md anew.
+"""``python -m leaderboard_infra.reference``: write the settings into Pulumi.yaml and the two pages anew.
 
-Both are made of settings.py between two lines that say so, and tests hold them equal.
+They are made of settings.py between two lines that say so, and tests hold them equal.
 """
 
 import json
@@ -15,9 +15,11 @@ from leaderboard_infra.settings import FIELDS, default_of, is_secret, key_of, ty
 ROOT = Path(__file__).parents[2]
 PROJECT_FILE = ROOT / "Pulumi.yaml"
 README = ROOT / "pulumi" / "README.md"
+PAGES = (README, ROOT / "docs" / "ops.md")
+_PAGE_MARKS = ("<!-- made of settings.py by `make pulumi-docs` -->\n", "<!-- end -->\n")
 _MARKS = {
     PROJECT_FILE: ("# -- made of settings.py by `make pulumi-docs`\n", "# -- end\n"),
-    README: ("<!-- made of settings.py by `make pulumi-docs` -->\n", "<!-- end -->\n"),
+    **dict.fromkeys(PAGES, _PAGE_MARKS),
 }
 
 
@@ -47,8 +49,8 @@ def project_text() -> str:
     return yaml.safe_dump({"config": project_config()}, sort_keys=False, width=120, allow_unicode=True)
 
 
-def readme_text() -> str:
-    """Return the part of pulumi/README.md that is made here."""
+def page_text() -> str:
+    """Return the part of the pages that is made here: the table of settings."""
     return "\n".join(["| key | default | what |", "| --- | --- | --- |", *_rows(), ""])
 
 
@@ -85,9 +87,10 @@ def with_part(path: Path, part: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all three files."""
     PROJECT_FILE.write_text(with_part(PROJECT_FILE, project_text()))
-    README.write_text(with_part(README, readme_text()))
+    for page in PAGES:
+        page.write_text(with_part(page, page_text()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What is written about the settings is what they are."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,8 +17,9 @@ def test_pulumi_yaml_is_made_of_the_settings() -> None:
     assert PROJECT["config"] == reference.project_config()
 
 
-def test_the_table_of_the_page_is_made_of_the_settings() -> None:
-    assert README.read_text() == reference.with_part(README, reference.readme_text()), "make pulumi-docs"
+@pytest.mark.parametrize("page", reference.PAGES, ids=lambda page: page.name)
+def test_the_tables_of_the_pages_are_made_of_the_settings(page: Path) -> None:
+    assert page.read_text() == reference.with_part(page, reference.page_text()), "make pulumi-docs"
 
 
 def test_every_setting_is_described_and_has_a_type_that_pulumi_knows() -> None:
