@@ -42,8 +42,8 @@ class _Work(msgspec.Struct, kw_only=True):
 
 
 class Boards:
-    """Reconciles Leaderboards. `counted` is told of each Tenant that has a board more, `later` asks for another look at
-    one in so many seconds.
+    """Reconciles Leaderboards. `counted` is told of each Tenant that has a board more, `gone` of each board that is
+    no more; `later` asks for another look at one in so many seconds.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Boards:
         reporter: Reporter,
         pepper: bytes,
         counted: Callable[[Key], None],
+        gone: Callable[[Resource], None],
         later: Callable[[Key, float], None],
     ) -> None:
         self._control = control
@@ -63,6 +64,7 @@ class Boards:
         self._reporter = reporter
         self._pepper = pepper
         self._counted = counted
+        self._gone = gone
         self._later = later
         self._deletions = asyncio.Semaphore(_DELETIONS_AT_ONCE)
         self._suspects: set[Key] = set()
@@ -271,7 +273,9 @@ class Boards:
         except Exception as error:  # noqa: BLE001 - the object must not go before its data is dealt with
             log.warning("%s: its deletion is tried again: %s", item.key, error)
             return verdicts.deleting("its data cannot be dealt with now; this is tried again", retry=True)
-        await self._reporter.let_go(item)
+        # Who waits for it is not to wait for the watch: one that begins just now tells nothing of what went before.
+        if await self._reporter.let_go(item):
+            self._gone(item)
         return None
 
 

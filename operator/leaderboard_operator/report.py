@@ -1,6 +1,5 @@
 """Says things to the Kubernetes API: statuses, finalizers, Events."""
 
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +42,16 @@ class Reporter:
         """Put our finalizer on the object and return it. Conflict: it changed meanwhile; NotFound: it went."""
         return await self._finalizers(item, (*item.finalizers, FINALIZER))
 
-    async def let_go(self, item: Resource) -> None:
-        """Take our finalizer off the object, so that its deletion goes on. Conflict: it changed meanwhile."""
-        with contextlib.suppress(NotFound):
-            await self._finalizers(item, tuple(name for name in item.finalizers if name != FINALIZER))
+    async def let_go(self, item: Resource) -> bool:
+        """Take our finalizer off an object that is being deleted; return whether that was the last, so that it is gone.
+
+        Conflict: it changed meanwhile.
+        """
+        try:
+            left = await self._finalizers(item, tuple(name for name in item.finalizers if name != FINALIZER))
+        except NotFound:
+            return True
+        return not left.finalizers
 
     async def _finalizers(self, item: Resource, wanted: Sequence[str]) -> Resource:
         metadata = {"finalizers": list(wanted), "resourceVersion": str(item.version)}

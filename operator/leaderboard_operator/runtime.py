@@ -67,6 +67,7 @@ class Leading:
             endpoint=config.endpoint,
             pepper=base.pepper.encode(),
             wake=self._wake,
+            gone=self._gone,
         )
         self._boards = Boards(
             control=control,
@@ -75,6 +76,7 @@ class Leading:
             reporter=reporter,
             pepper=base.pepper.encode(),
             counted=lambda tenant: self._tenant_queue.add_after(tenant, _COUNT_PAUSE),
+            gone=self._gone,
             later=self._board_queue.add_after,
         )
         self.sweep = Sweep(

@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 
 
 class Tenants:
-    """Reconciles Tenants. `wake` asks for another object to be looked at again."""
+    """Reconciles Tenants. `wake` asks for another object to be looked at again, `gone` is told of a Tenant that is no
+    more.
+    """
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Tenants:
         endpoint: str,
         pepper: bytes,
         wake: Callable[[Key], None],
+        gone: Callable[[Resource], None],
     ) -> None:
         self._control = control
         self._api = api
@@ -49,6 +52,7 @@ class Tenants:
         self._endpoint = endpoint
         self._pepper = pepper
         self._wake = wake
+        self._gone = gone
 
     async def reconcile(self, key: Key) -> bool:
         """Bring one Tenant to what it asks for; False where it has to be tried again.
@@ -198,9 +202,8 @@ class Tenants:
             message = str(error) if isinstance(error, ControlError) else "its data cannot be dealt with now"
             return await self._report(item, verdicts.deleting(f"{message}; this is tried again", retry=True))
         await self._delete_secrets(item)
-        await self._reporter.let_go(item)
-        for rival in self._objects.rivals(item):
-            self._wake(rival.key)
+        if await self._reporter.let_go(item):
+            self._gone(item)
         return True
 
     async def _waits_for(self, item: Resource, board: Resource) -> bool:

@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class Desk:
-    """One leader's `tenants` and `boards`, and what they told each other: `woken`, `counted`, `later`."""
+    """One leader's `tenants` and `boards`, and what they told each other: `woken`, `counted`, `went`, `later`."""
 
     def __init__(self) -> None:
         self.api = MemoryApi()
@@ -30,6 +30,7 @@ class Desk:
         self.namespaces = Namespaces(self.api)
         self.woken: list[Key] = []
         self.counted: list[Key] = []
+        self.went: list[Resource] = []
         self.later: list[tuple[Key, float]] = []
         self.reporter = Reporter(self.api, self.objects, now=lambda: NOW)
         self.tenants = Tenants(
@@ -41,6 +42,7 @@ class Desk:
             endpoint="https://scores.example.com",
             pepper=PEPPER,
             wake=self.woken.append,
+            gone=self.went.append,
         )
         self.boards = Boards(
             control=self.control,
@@ -49,6 +51,7 @@ class Desk:
             reporter=self.reporter,
             pepper=PEPPER,
             counted=self.counted.append,
+            gone=self.went.append,
             later=lambda key, seconds: self.later.append((key, seconds)),
         )
 

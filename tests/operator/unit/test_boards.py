@@ -379,6 +379,7 @@ class TestDeleting:
         home.objects.see(item.key.kind, {**home.api.put(path_of(item.key), home.api.objects[path_of(item.key)])})
         await home.look(item)
         assert home.api.objects[path_of(item.key)]["metadata"]["finalizers"] == ["example.com/theirs"]
+        assert home.went == []
 
     async def test_one_that_changed_meanwhile_is_let_go_the_next_time(self, home):
         item = home.board(held=True, deleting=True)
@@ -387,6 +388,7 @@ class TestDeleting:
         home.objects.see(item.key.kind, changed)
         assert await home.look(item) == []
         assert path_of(item.key) not in home.api.objects
+        assert [went.uid for went in home.went] == [item.uid]
 
 
 class TestFailing:

@@ -141,7 +141,7 @@ class TestFinalizers:
     async def test_one_that_went_is_let_go_already_and_cannot_be_held(self, desk, reporter):
         item = desk.board(held=True)
         del desk.api.objects[path_of(item.key)]
-        await reporter.let_go(item)
+        assert await reporter.let_go(item)
         with pytest.raises(NotFound):
             await reporter.hold(item)
 

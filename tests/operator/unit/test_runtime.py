@@ -134,15 +134,23 @@ async def test_the_oldest_has_the_place_though_the_watch_tells_of_the_youngest_f
 async def test_a_new_leader_deletes_boards_before_their_tenant(leader):
     tenant = leader.tenant(held=True, deleting=True)
     board = leader.board(held=True, deleting=True, watched=False)
+    # The watch tells nothing of the board: it was gone when the watch began.
     async with leader.working(5):
         assert not leader.there(board)
-        leader.leading.deleted(board.key.kind, raw_board())
-        await asyncio.sleep(1)
         assert not leader.there(tenant)
     assert [("slug" in asked, asked["owner"]) for asked in leader.control.deletions] == [
         (False, board.uid),
         (True, tenant.uid),
     ]
+
+
+@scenario
+async def test_who_waits_for_a_slug_gets_it_without_the_watch(leader):
+    going = leader.tenant(held=True, deleting=True, created=OLD, watched=False)
+    rival = leader.tenant("rival", slug="acme", created=NEW, watched=False)
+    async with leader.working(5):
+        assert not leader.there(going)
+        assert leader.api.said(rival)["Ready"] == READY
 
 
 @scenario

@@ -10,7 +10,7 @@ from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard_operator.client import ApiUnavailable, Conflict, Forbidden, path_of
 from leaderboard_operator.resources import ADOPT, PAUSED
 from support.desk import Desk, sealed
-from support.resources import board_key, condition
+from support.resources import condition
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 ACCEPTED = {"conditions": [condition("Accepted", "True", "Accepted")]}
@@ -362,12 +362,10 @@ class TestDeleting:
         assert desk.control.deletions == []
         assert "preventDeletion" in desk.message(item)
 
-    async def test_whoever_waits_for_its_slug_is_woken(self, desk):
+    async def test_that_it_is_gone_is_told_at_once(self, desk):
         item = self.going(desk)
-        rival = desk.tenant("rival", slug="acme", namespace="theirs")
         await look(desk, item)
-        assert rival.key in desk.woken
-        assert board_key("global") not in desk.woken
+        assert [went.uid for went in desk.went] == [item.uid]
 
     async def test_one_that_changed_meanwhile_is_let_go_the_next_time(self, desk):
         item = self.going(desk)
