@@ -125,6 +125,7 @@ def run(
 
     async def inside() -> Plan:
         asyncio.get_running_loop().set_default_executor(executor)
+        settings.reset_options()  # a program that failed leaves what it waited for behind, on a loop that is closed
         runtime_config.set_all_config(dict(given), sorted(secret_keys))
         made_up = _MadeUp(preview=preview, global_outputs=global_outputs or GLOBAL_OUTPUTS)
         monitor = _Monitor(made_up)
