@@ -40,7 +40,7 @@ class Reporter:
 
     async def hold(self, item: Resource) -> Resource:
         """Put our finalizer on the object and return it. Conflict: it changed meanwhile; NotFound: it went."""
-        return await self._finalizers(item, (*item.finalizers, FINALIZER))
+        return self._objects.answered(item, await self._finalizers(item, (*item.finalizers, FINALIZER)))
 
     async def let_go(self, item: Resource) -> bool:
         """Take our finalizer off an object that is being deleted; return whether that was the last, so that it is gone.
@@ -48,14 +48,15 @@ class Reporter:
         Conflict: it changed meanwhile.
         """
         try:
-            left = await self._finalizers(item, tuple(name for name in item.finalizers if name != FINALIZER))
+            raw = await self._finalizers(item, tuple(name for name in item.finalizers if name != FINALIZER))
         except NotFound:
             return True
-        return not left.finalizers
+        # The answer, not what is known after it: of an object that went with this it has the version from before.
+        return not raw["metadata"].get("finalizers")
 
-    async def _finalizers(self, item: Resource, wanted: Sequence[str]) -> Resource:
+    async def _finalizers(self, item: Resource, wanted: Sequence[str]) -> dict[str, Any]:
         metadata = {"finalizers": list(wanted), "resourceVersion": str(item.version)}
-        return self._objects.answered(item, await self._api.patch(item.key, {"metadata": metadata}))
+        return await self._api.patch(item.key, {"metadata": metadata})
 
     async def report(self, item: Resource, verdict: Verdict, *, quiet: bool = False) -> None:
         """Write the status where it differs, and tell what changed in an Event.

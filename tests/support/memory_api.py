@@ -121,6 +121,8 @@ class MemoryApi(Api):
         changed = self.put(path, _merged(found, fields))
         if changed["metadata"].get("deletionTimestamp") and not changed["metadata"].get("finalizers"):
             del self.objects[path]
+            # So the API server answers: with the version that the object had before this write, its last.
+            changed["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
         return changed
 
 
