@@ -93,6 +93,10 @@ def only_from(server: str, *peers: Mapping[str, Any], port: int) -> dict[str, An
     }
 
 
+SAME_NAMESPACE: dict[str, Any] = {"podSelector": {}}
+"""A NetworkPolicy's peer: all pods of the policy's own namespace."""
+
+
 def in_namespace(name: str) -> dict[str, Any]:
     """A NetworkPolicy's peer: all pods of a namespace."""
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}

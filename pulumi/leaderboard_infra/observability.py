@@ -17,6 +17,7 @@ import pulumi_random as random
 from leaderboard_infra.component import (
     CONFINED,
     RETAIN_CLAIMS,
+    SAME_NAMESPACE,
     Component,
     claim,
     in_namespace,
@@ -141,7 +142,7 @@ class Observability(Component):
     def _policies(self) -> None:
         """The servers are reached by each other, the collector also by the platform."""
         for name, selected, peer, ports in (
-            ("among-themselves", {}, {"podSelector": {}}, ()),
+            ("among-themselves", {}, SAME_NAMESPACE, ()),
             (
                 "from-platform",
                 {"matchLabels": {"app.kubernetes.io/name": "collector"}},

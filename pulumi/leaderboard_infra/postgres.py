@@ -22,6 +22,7 @@ import pulumi_random as random
 from leaderboard_infra.component import (
     CONFINED,
     RETAIN_CLAIMS,
+    SAME_NAMESPACE,
     Component,
     bytes_of,
     claim,
@@ -43,7 +44,6 @@ _USER = 999
 _NAME = "leaderboard"  # of the database and of its owner
 _API = "postgresql.cnpg.io/v1"
 _PLUGIN = "barman-cloud.cloudnative-pg.io"
-_SAME_NAMESPACE: dict[str, Any] = {"podSelector": {}}
 _STATUS_PORT = 8000  # where CloudNativePG asks its instances how they are
 
 _POOL = 4  # connections of one API process or worker: LEADERBOARD_DATABASE_POOL
@@ -146,7 +146,7 @@ class Postgres(Component):
         kubernetes.networking.v1.NetworkPolicy(
             self.name("postgres-policy"),
             metadata={"name": "postgres", "namespace": self._namespace},
-            spec=only_from("postgres", _SAME_NAMESPACE, port=PORT),
+            spec=only_from("postgres", SAME_NAMESPACE, port=PORT),
             opts=self.inside,
         )
 
@@ -268,7 +268,7 @@ class Postgres(Component):
                 "podSelector": {"matchLabels": {"cnpg.io/cluster": name}},
                 "policyTypes": ["Ingress"],
                 "ingress": [
-                    {"from": [_SAME_NAMESPACE]},
+                    {"from": [SAME_NAMESPACE]},
                     {
                         "from": [in_namespace(settings.operators_namespace)],
                         "ports": [{"protocol": "TCP", "port": _STATUS_PORT}],

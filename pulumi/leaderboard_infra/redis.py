@@ -16,6 +16,7 @@ import pulumi_random as random
 from leaderboard_infra.component import (
     CONFINED,
     RETAIN_CLAIMS,
+    SAME_NAMESPACE,
     Component,
     bytes_of,
     claim,
@@ -38,7 +39,6 @@ _REPLICATED_USER = 1000
 _NODES = 3
 _DATA_PERCENT = 75  # of the memory; the rest is for buffers, and for the copy-on-write of a rewritten file
 _API = "redis.redis.opstreelabs.in/v1beta2"
-_SAME_NAMESPACE: dict[str, Any] = {"podSelector": {}}
 
 
 class Redis(Component):
@@ -113,7 +113,7 @@ class Redis(Component):
         kubernetes.networking.v1.NetworkPolicy(
             self.name("redis-policy"),
             metadata={"name": "redis", "namespace": self._namespace},
-            spec=only_from("redis", _SAME_NAMESPACE, port=PORT),
+            spec=only_from("redis", SAME_NAMESPACE, port=PORT),
             opts=self.inside,
         )
         # Reads the password from the environment and not from the command line.
@@ -201,7 +201,7 @@ class Redis(Component):
                     ]
                 },
                 "policyTypes": ["Ingress"],
-                "ingress": [{"from": [_SAME_NAMESPACE, in_namespace(settings.operators_namespace)]}],
+                "ingress": [{"from": [SAME_NAMESPACE, in_namespace(settings.operators_namespace)]}],
             },
             opts=self.inside,
         )

@@ -36,15 +36,6 @@ class Planned(Protocol):
     def __call__(self, stack: str, *, preview: bool = False, **changes: str) -> Plan: ...
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `pulumi_up`, unless a -m speaks of it: it takes minutes, and more programs."""
-    if "pulumi_up" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("pulumi_up")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     build_what_is_used(session)
 
