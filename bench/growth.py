@@ -137,7 +137,8 @@ def durability(bench: Bench) -> dict[str, list[Row]]:
             _persist(bench, mode)
             sample = bench.saturate(bench.ours, shape, seconds=bench.plan.growth_seconds)
             saturated.samples.append(sample)
-            steady.samples.append(bench.constant(bench.ours, shape, rate=SATURATED * sample.rate))
+            served = bench.flood(bench.ours, shape).rate
+            steady.samples.append(bench.constant(bench.ours, shape, rate=SATURATED * served))
             bench.say(f"    {saturated.case}: {sample.rate:,.0f}/s, p99 {steady.samples[-1].p99_ms:.2f} ms")
     _persist(bench, "everysec")
     return {

@@ -18,10 +18,8 @@ import msgspec
 
 import openloop
 from leaderboard.store.redis import keys, scripts
-from shapes import Shape
+from shapes import CONNECTIONS, Shape
 from stack import OUTBOX_MAX, Cores, Server, Stack, cpu_seconds
-
-CONNECTIONS = openloop.CONNECTIONS
 
 
 class BenchError(RuntimeError):

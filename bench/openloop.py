@@ -21,7 +21,8 @@ import msgspec
 
 import shapes
 
-CONNECTIONS = 32
+CONNECTIONS = 64
+"""As many as serve a tick's requests and what a stall of some milliseconds held up besides."""
 TICK = 0.001
 """Seconds."""
 _SILENCE_SECONDS = 10.0

@@ -13,9 +13,10 @@ from typing import Any
 
 import psycopg
 
-from load import CONNECTIONS, Sample, median
+import openloop
+from load import Sample, median
 from sections import SATURATED, Plan, Row
-from shapes import BATCH
+from shapes import BATCH, CONNECTIONS
 from stack import Stack
 
 Results = dict[str, list[Row]]
@@ -51,10 +52,12 @@ def conditions(stack: Stack, plan: Plan, *, others: float) -> dict[str, str]:
         "Redis": f"{stack.client.info('server')['redis_version']}, appendfsync everysec unless said otherwise",
         "Postgres": str(postgres),
         "libraries": ", ".join(f"{name} {version(name)}" for name in names),
-        "load": f"{_wrk_version()}, {CONNECTIONS} keep-alive connections (batches: 8)",
+        "load": f"{_wrk_version()}, {CONNECTIONS} keep-alive connections (batches: 8; at a constant rate: "
+        f"{openloop.CONNECTIONS})",
         "pinned": pinned,
         "board": f"{plan.members:,} members, FirstToReach, Sum, unless said otherwise",
-        "repetitions": f"{plan.repeats} interleaved of {plan.seconds} s ({plan.growth_seconds} s where a board grows)",
+        "repetitions": f"{plan.repeats} interleaved of {plan.seconds} s ({plan.growth_seconds} s where a board grows; "
+        f"latency: {plan.latency_repeats} runs)",
         "other processes": f"took {others:.1%} of the two cores in the median run",
     }
 

@@ -38,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 QUICK = Plan(
     seconds=1,
     repeats=1,
+    latency_repeats=1,
     members=10_000,
     growth=(1_000, 100_000),
     boards=(1, 100),

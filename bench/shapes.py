@@ -15,6 +15,8 @@ MEMBER, BOARD, UNIQUE = "\1", "\2", "\3"
 _WIDTH = {MEMBER: 12, BOARD: 5, UNIQUE: 15}
 USER = f"u{MEMBER}"
 BATCH = 500
+CONNECTIONS = 32
+"""Of wrk and redis-benchmark, kept alive and always busy."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +27,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
     items: int = 1
-    connections: int = 32
+    connections: int = CONNECTIONS
 
     def template(self, host: str) -> str:
         """Return the whole request with its placeholders."""
