@@ -5,9 +5,13 @@ from collections.abc import Callable
 
 import shapes
 from leaderboard.store.redis import keys
-from load import BenchError, Sample
+from load import BenchError, Sample, median
 from sections import SATURATED, Bench, Row
+from sink import Sink
 from stack import cpu_seconds
+
+TRACED = 0.05
+"""The share of requests that is traced where telemetry is on."""
 
 
 def members(bench: Bench) -> dict[str, list[Row]]:
@@ -113,18 +117,36 @@ def worker(bench: Bench) -> dict[str, list[Row]]:
 
 
 def telemetry(bench: Bench) -> dict[str, list[Row]]:
-    """A single write with OpenTelemetry on against off."""
+    """A single write with OpenTelemetry on (5% of requests traced, a collector that takes everything) against off."""
     stack, shape = bench.stack, shapes.write(bench.stack.key)
-    traced = stack.api("traced", env={"LEADERBOARD_TELEMETRY": "1"})
-    bench.saturate(traced, shape, seconds=1)
-    rows = bench.interleave(
-        {
-            "telemetry off": lambda: bench.saturate(bench.ours, shape),
-            "telemetry on": lambda: bench.saturate(traced, shape),
+    with Sink() as sink:
+        env = {
+            "LEADERBOARD_TELEMETRY": "1",
+            "OTEL_TRACES_SAMPLER_ARG": str(TRACED),
+            "OTEL_METRIC_EXPORT_INTERVAL": "1000",  # 15 times as often as by default: runs are short
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
         }
-    )
-    stack.stop_server(traced)
-    return {"telemetry": rows}
+        traced = stack.api("traced", env=env)
+        bench.saturate(traced, shape, seconds=1)
+        spans = sink.spans
+        saturated = bench.interleave(
+            {
+                "telemetry off": lambda: bench.saturate(bench.ours, shape),
+                "telemetry on": lambda: bench.saturate(traced, shape),
+            }
+        )
+        rate = SATURATED * (median(saturated[0].samples, "rate") or 0)
+        steady = bench.interleave(
+            {
+                "telemetry off": lambda: bench.constant(bench.ours, shape, rate=rate),
+                "telemetry on": lambda: bench.constant(traced, shape, rate=rate),
+            }
+        )
+        stack.stop_server(traced)
+        if not spans < sink.spans or not sink.metrics:
+            raise BenchError(f"the collector got {sink.spans} spans and {sink.metrics} metric points")
+        bench.say(f"    the collector got {sink.spans - spans:,} spans")
+    return {"telemetry": saturated, "telemetry_latency": steady}
 
 
 def durability(bench: Bench) -> dict[str, list[Row]]:

@@ -141,6 +141,21 @@ def _ratio_table(results: Results) -> str:
     )
 
 
+def _telemetry_ratio(results: Results) -> str:
+    off, on = results["telemetry"]
+    steady_off, steady_on = results["telemetry_latency"]
+
+    def ratio(field: str, above: Row, below: Row) -> float:
+        return (median(above.samples, field) or 0.0) / (median(below.samples, field) or 1.0)
+
+    rows = [
+        ("throughput on / off", ratio("rate", on, off), ">= 0.85"),
+        ("CPU of a write on / off", ratio("server_us", on, off), ""),
+        ("p99 on / off, at 70% of saturation", ratio("p99_ms", steady_on, steady_off), ""),
+    ]
+    return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
+
+
 def _records(rows: Sequence[Row]) -> str:
     return table(["", "bytes"], [[row.case, number(row.numbers["bytes"])] for row in rows])
 
@@ -153,6 +168,7 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "records": _records,
     "worker": lambda rows: _rows(rows, WORKER, "backlog"),
     "telemetry": lambda rows: _rows(rows, PATHS),
+    "telemetry_latency": lambda rows: _rows(rows, STEADY),
     "durability": lambda rows: _rows(rows, GROWTH),
     "durability_latency": lambda rows: _rows(rows, STEADY),
     "peer": lambda rows: _rows(rows, PATHS),
@@ -162,6 +178,8 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
 def tables(results: Results, about: dict[str, str]) -> dict[str, str]:
     """Return every table there are results for, by the name of its marker."""
     made = {name: render(results[name]) for name, render in _TABLES.items() if name in results}
+    if "telemetry" in results:
+        made["telemetry_ratio"] = _telemetry_ratio(results)
     if "paths" in results:
         made = {"ratios": _ratio_table(results), **made}
     return {"conditions": table(["", "these numbers"], [list(pair) for pair in about.items()]), **made}

@@ -1,7 +1,8 @@
 """Configuration: environment variables ``LEADERBOARD_*``, read once into one typed frozen object.
 
 Nothing else in the package reads the environment, but for `local.redis`, which looks for a redis-server where
-``LEADERBOARD_REDIS_SERVER`` says. A wrong value stops the process with the variable's name and what it should be.
+``LEADERBOARD_REDIS_SERVER`` says, and `telemetry`, which has OpenTelemetry's own variables (``OTEL_*``). A wrong value
+stops the process with the variable's name and what it should be.
 """
 
 import os
@@ -61,7 +62,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ledger_retention_days: int = 0
     """Days of score events kept; older partitions are dropped behind a checkpoint. 0 keeps all."""
     telemetry: bool = False
-    """OpenTelemetry spans and metrics. Off costs nothing; see docs/performance.md for what on costs."""
+    """OpenTelemetry spans, metrics and logs over OTLP. Off costs nothing; see docs/performance.md for what on costs."""
+    telemetry_tenants: int = 100
+    """Tenants that have metrics of their own in a process, 21 series each; all others together are `other`."""
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -81,6 +84,7 @@ _LEAST: dict[str, int | float] = {
     "body_limit": 1_024,
     "ledger_batch": 1,
     "ledger_retention_days": 0,
+    "telemetry_tenants": 0,
 }
 _SECRET = frozenset({"redis_url", "database_url", "pepper"})  # the URLs carry passwords
 

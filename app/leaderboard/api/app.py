@@ -1,5 +1,7 @@
 """The application factory: everything is wired here, and collaborators come in as arguments."""
 
+import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -16,11 +18,13 @@ from leaderboard.api.dispatch import App
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
 from leaderboard.api.resources import docs, health, leaderboards, reads, scores, usage
-from leaderboard.api.tracing import Tracing
+from leaderboard.api.seen import keep_ranking, observe_limiter
+from leaderboard.api.tracing import SeenApp, Tracing
 from leaderboard.api.usage import UsageMeter
 from leaderboard.config import Config
 from leaderboard.control.reconcile import Control
 from leaderboard.store.postgres.pool import Pool, open_pool
+from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.key_cache import KeyCache
 from leaderboard.store.redis.limiter import Limiter
@@ -57,6 +61,7 @@ class Parts:
     ) -> None:
         self.pool = pool
         self.telemetry = telemetry
+        self._ranking: asyncio.Task[None] | None = None
         self.redis = _hot_redis(config, telemetry)
         self._tail_redis = Multiplexer(config.redis_url, timeout=1.0, name="leaderboard-tail")
         self._admin_redis = Redis.from_url(config.redis_url, socket_timeout=config.redis_timeout)
@@ -66,6 +71,9 @@ class Parts:
         self.keys = KeyCache(self.tail, lookup=key_lookup(pool, pepper=pepper), clock=clock.monotonic)
         self.projects = KeyCache(self.tail, lookup=project_lookup(pool), clock=clock.monotonic)
         self.limiter = Limiter(self.redis, clock=clock.monotonic)
+        if telemetry is not None:
+            observe_limiter(telemetry, self.limiter)
+            observe_pool(telemetry, pool)
         self.meter = UsageMeter(pool, boot_nonce=boot_nonce.hex(), now=clock.utc)
         self.scores = Scores(
             self.redis,
@@ -88,6 +96,8 @@ class Parts:
         await self._tail_redis.start()
         await self.tail.start()
         await self.meter.start()
+        if self.telemetry is not None:
+            self._ranking = asyncio.create_task(keep_ranking(self.telemetry.tenants), name="tenant-ranks")
 
     async def close(self) -> None:
         """Flush usage, stop the background tasks, close the connections."""
@@ -98,8 +108,12 @@ class Parts:
         await self.redis.close()
         await self._admin_redis.aclose()
         await self.pool.close()
+        if self._ranking is not None:
+            self._ranking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ranking
         if self.telemetry is not None:
-            self.telemetry.close()
+            await asyncio.to_thread(self.telemetry.close)
 
 
 def _hot_redis(config: Config, telemetry: Telemetry | None) -> Multiplexer:
@@ -118,7 +132,7 @@ async def open_parts(
 ) -> Parts:
     """Return the opened parts of one process. `telemetry` None (and the setting off) sees nothing and costs nothing."""
     if telemetry is None and config.telemetry:
-        telemetry = otel.set_up("leaderboard-api", instance=otel.instance_id())
+        telemetry = otel.set_up("leaderboard-api", instance=otel.instance_id(), tenants=config.telemetry_tenants)
     pool = await open_pool(config.database_url, size=config.database_pool, timeout=config.database_timeout)
     parts = Parts(config, pool, clock=clock or Clock(), entropy=entropy, telemetry=telemetry)
     await parts.open()
@@ -129,7 +143,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     """Return the application over opened `parts`."""
     clock = clock or Clock()
     rate_limit = RateLimit(parts.limiter, parts.meter)
-    app = App(
+    app = (App if parts.telemetry is None else SeenApp)(
         middleware=[
             ApiKey(),
             TenantContext(parts.keys, region=config.region, now=clock.unix),

@@ -57,6 +57,8 @@ async def answer(req: Any, resp: Any, error: Exception, params: Any) -> None:
 
 
 async def _problem(req: Any, resp: Any, error: Problem, params: Any) -> None:  # noqa: ARG001
+    if error.kind.status >= 500:
+        _log_failure(req, error, error.kind)
     problems.write(resp, error, trace_id=trace_id(req))
 
 

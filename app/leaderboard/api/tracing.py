@@ -1,21 +1,54 @@
-"""Step 3 of the middleware: the request's span and its metrics. Installed only where telemetry is on."""
+"""Step 3 of the middleware: the request's span, if it is sampled, and its metrics. Only where telemetry is on.
+
+What is not sampled makes nothing: its metrics are a few additions (`telemetry/metrics.py`).
+"""
 
 import time
+from collections.abc import Awaitable
 from typing import Any
 
+import falcon
 import falcon.asgi
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, TraceState
 
-from leaderboard.telemetry.otel import Telemetry, parent_of
+from leaderboard.api import headers
+from leaderboard.api.dispatch import App
+from leaderboard.telemetry.metrics import Duration
+from leaderboard.telemetry.otel import Telemetry
+from leaderboard.telemetry.redact import redact
+from leaderboard.telemetry.sampling import parse
+from leaderboard.telemetry.spans import CURRENT, Value
+
+_ARRIVED = "leaderboard.arrived"
+"""Where the scope has the time at which the request came, of time.perf_counter."""
+
+
+class SeenApp(App):
+    """The application with the time at which each request arrived: before step 1, so that a 401 has a duration too."""
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:  # type: ignore[override]
+        """Serve one request (or the lifespan)."""
+        scope[_ARRIVED] = time.perf_counter()
+        return super().__call__(scope, receive, send)
 
 
 class Tracing:
-    """Opens a span once the tenant is known, closes it with the answer. Calls made meanwhile are its children."""
+    """Opens the span of a sampled request once its tenant is known; calls made meanwhile are its children."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
+        self._tracer = telemetry.tracer
+        self._root = telemetry.tracer.sampler.root
+        self._tenants = telemetry.tenants
+        self._durations = telemetry.metrics.durations(
+            "http.server.request.duration",
+            "Time to answer a request",
+            "http.request.method",
+            "http.route",
+            "http.response.status_code",
+            "url.scheme",
+            "error.type",
+        )
+        self._series: dict[tuple[str, str, int], Duration] = {}
 
     async def process_resource(
         self,
@@ -24,26 +57,41 @@ class Tracing:
         resource: Any,  # noqa: ARG002
         params: dict[str, str],  # noqa: ARG002
     ) -> None:
-        """Open the span, as a child of the caller's where it sent a traceparent."""
-        context = getattr(req.context, "key", None)
-        attributes: dict[str, str | int] = {
+        """Decide, and open the span: as a child of the caller's where it sent a traceparent."""
+        sent = headers.optional(req, b"traceparent")
+        parent = None if sent is None else parse(sent)
+        if parent is None:
+            trace_id = self._root()
+            if trace_id:
+                self._open(req, trace_id, None)
+        elif self._tracer.sampler.continued(parent):
+            self._open(req, parent.trace_id, parent)
+
+    def _open(self, req: falcon.asgi.Request, trace_id: int, parent: SpanContext | None) -> None:
+        attributes: dict[str, Value] = {
             "http.request.method": req.method,
             "http.route": req.uri_template or "",
-            "url.path": req.path,
+            "url.path": redact(req.path),
+            "url.scheme": "http",
         }
+        context = getattr(req.context, "key", None)
         if context is not None:
-            attributes["leaderboard.tenant"] = context.tenant_id
+            attributes["leaderboard.tenant"] = str(context.tenant_id)
             attributes["leaderboard.project"] = context.project
-        span = self._telemetry.tracer.start_span(
+        state = headers.optional(req, b"tracestate") if parent is not None else None
+        span = self._tracer.begin(
             f"{req.method} {req.uri_template}",
-            context=parent_of(req.get_header("traceparent"), req.get_header("tracestate")),
-            kind=SpanKind.SERVER,
-            attributes=attributes,
+            SpanKind.SERVER,
+            attributes,
+            trace_id=trace_id,
+            parent=parent,
+            state=None if state is None else TraceState.from_header([state]),
+            # It covers the steps before it too.
+            started=time.time_ns() - int((time.perf_counter() - req.scope[_ARRIVED]) * 1e9),
         )
-        req.context.trace_id = format(span.get_span_context().trace_id, "032x")
+        req.context.trace_id = span.trace_id
         req.context.span = span
-        req.context.span_token = otel_context.attach(trace.set_span_in_context(span))
-        req.context.span_started = time.perf_counter()
+        req.context.span_token = CURRENT.set(span)
 
     async def process_response(
         self,
@@ -52,28 +100,21 @@ class Tracing:
         resource: Any,  # noqa: ARG002
         req_succeeded: bool,  # noqa: ARG002
     ) -> None:
-        """Close the span and record the request. What was refused before step 3 has no span."""
+        """Record the request, also one that was refused before step 3, and close its span where it has one."""
+        seconds = time.perf_counter() - req.scope[_ARRIVED]
+        status = 200 if resp.status == falcon.HTTP_200 else resp.status_code
         span = getattr(req.context, "span", None)
-        if span is None:
-            return
-        status = resp.status_code
-        self._telemetry.request_duration.record(
-            time.perf_counter() - req.context.span_started,
-            {
-                "http.request.method": req.method,
-                "http.route": req.uri_template or "",
-                "http.response.status_code": status,
-            },
-        )
+        key = (req.method, req.uri_template or "", status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._durations.of(*key, "http", str(status) if status >= 500 else "")
+        series.record(seconds, span)
         context = getattr(req.context, "key", None)
         if context is not None:
-            counter = self._telemetry.rate_limited if status == 429 else self._telemetry.requests
-            counter.add(1, {"leaderboard.tenant": context.tenant_id})
-        span.set_attribute("http.response.status_code", status)
-        if status >= 500:
-            error = getattr(req.context, "error", None)
-            if error is not None:
-                span.record_exception(error)
-            span.set_status(StatusCode.ERROR)
-        otel_context.detach(req.context.span_token)
-        span.end()
+            self._tenants.record(context, seconds, status, span)
+        if span is not None:
+            span.attributes["http.response.status_code"] = status
+            if status >= 500:
+                span.fail(getattr(req.context, "error", None), kind=str(status))
+            CURRENT.reset(req.context.span_token)
+            span.end()

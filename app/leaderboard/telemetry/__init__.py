@@ -1,4 +1,5 @@
-"""Telemetry: JSON logs with trace ids, and the seam through which OpenTelemetry sees requests, Redis and Postgres.
+"""Telemetry: JSON logs with trace ids, and what requests, Redis and Postgres are seen with where it is on.
 
-Off is the Null implementation: no middleware is installed and no call is wrapped, so it costs nothing.
+Off, nothing is installed: no middleware, no wrapped call, no thread. Knows nothing of requests, boards or tenants but
+what it is told.
 """

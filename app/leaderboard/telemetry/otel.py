@@ -1,94 +1,180 @@
-"""OpenTelemetry for one process: a tracer, and the instruments the architecture names.
+"""OpenTelemetry for one process: what code records with, and the exporters behind it.
 
-Latency percentiles, Redis round trips, requests per tenant, rate limiting events, Postgres inserts. Names follow the
-semantic conventions where there is one (``http.server.request.duration``, in seconds). Providers belong to the object
-and are not global, so a test reads what it caused and nothing else.
+Spans, metrics and logs leave over OTLP/HTTP in protobuf, by the SDK's exporters. ``LEADERBOARD_TELEMETRY`` switches it
+on; the rest are OpenTelemetry's own variables: ``OTEL_EXPORTER_OTLP_*`` (endpoint, headers, time-out, compression,
+certificates, for one signal or all), ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER`` and
+``_ARG``, ``OTEL_BSP_*`` and ``OTEL_BLRP_*`` (queues), ``OTEL_METRIC_EXPORT_INTERVAL``. Other protocols are not spoken.
+
+Nothing here is global, so a test reads what it caused and nothing else.
 """
 
+import logging
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.metrics.export import (
+    Metric,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from leaderboard import __version__
+from leaderboard.config import ConfigError
+from leaderboard.telemetry import sampling
+from leaderboard.telemetry.logs import OtlpHandler
+from leaderboard.telemetry.metrics import Attributes, Metrics, Number, Observed
+from leaderboard.telemetry.outlet import Losses, Outlet, Pump
+from leaderboard.telemetry.sampling import Sampler
+from leaderboard.telemetry.spans import Tracer
+from leaderboard.telemetry.tenants import TenantMetrics
 
-LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds. Fine around the 10 ms that the platform promises."""
+FLUSH_SECONDS = 3.0
+"""How long the end of a process waits for its telemetry, all signals together: gunicorn gives 25 s for everything."""
+
+
+class Settings:
+    """Sizes of the queues and times between exports, from OpenTelemetry's variables (their times are milliseconds)."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        def number(name: str, default: int) -> int:
+            text = environ.get(name) or str(default)
+            if not text.isdecimal() or int(text) < 1:
+                raise ConfigError(f"{name} must be a whole number above 0, got {text!r}")
+            return int(text)
+
+        self.span_queue = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
+        self.span_batch = number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)
+        self.span_delay = number("OTEL_BSP_SCHEDULE_DELAY", 1000) / 1000
+        self.log_queue = number("OTEL_BLRP_MAX_QUEUE_SIZE", 2048)
+        self.log_batch = number("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512)
+        self.log_delay = number("OTEL_BLRP_SCHEDULE_DELAY", 1000) / 1000
+        self.metric_interval = number("OTEL_METRIC_EXPORT_INTERVAL", 15_000) / 1000
 
 
 class Telemetry:
-    """What code records with. `service` is the process's role: ``leaderboard-api`` or ``leaderboard-worker``."""
+    """What a process records with, and its way out."""
 
     def __init__(
-        self, service: str, *, processors: Sequence[SpanProcessor], readers: Sequence[MetricReader], instance: str
+        self,
+        resource: Resource,
+        *,
+        sampler: Sampler,
+        spans: SpanExporter,
+        metrics: MetricExporter,
+        logs: LogRecordExporter,
+        settings: Settings,
+        tenants: int,
     ) -> None:
-        resource = Resource.create(
-            {"service.name": service, "service.version": __version__, "service.instance.id": instance}
+        scope = InstrumentationScope("leaderboard", __version__)
+        losses = Losses()
+        self._spans: Outlet[ReadableSpan] = Outlet(
+            "traces",
+            export=lambda batch: spans.export(batch) is SpanExportResult.SUCCESS,
+            abort=spans.shutdown,
+            losses=losses,
+            capacity=settings.span_queue,
+            batch=settings.span_batch,
+            delay=settings.span_delay,
         )
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for processor in processors:
-            self._tracers.add_span_processor(processor)
-        self._meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
-        self.tracer = self._tracers.get_tracer("leaderboard", __version__)
-        meter: Meter = self._meters.get_meter("leaderboard", __version__)
-        self.request_duration = meter.create_histogram(
-            "http.server.request.duration",
-            unit="s",
-            description="Time to answer a request",
-            explicit_bucket_boundaries_advisory=LATENCY_BUCKETS,
+        self._logs: Outlet[ReadableLogRecord] = Outlet(
+            "logs",
+            export=lambda batch: logs.export(batch) is LogRecordExportResult.SUCCESS,
+            abort=logs.shutdown,
+            losses=losses,
+            capacity=settings.log_queue,
+            batch=settings.log_batch,
+            delay=settings.log_delay,
         )
-        self.redis_duration = meter.create_histogram(
-            "leaderboard.redis.round_trip",
-            unit="s",
-            description="Time from a Redis call to its answer",
-            explicit_bucket_boundaries_advisory=LATENCY_BUCKETS,
+        self.tracer = Tracer(sampler, resource=resource, scope=scope, emit=self._spans.put)
+        self.metrics = Metrics()
+
+        def export() -> None:
+            read = self.metrics.read()
+            data = MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, read, "")], "")])
+            if metrics.export(data) is not MetricExportResult.SUCCESS:
+                losses.add("metrics", "refused", points(read))
+
+        self._pump = Pump(export=export, abort=metrics.shutdown, every=settings.metric_interval)
+        self._ways = (self._spans, self._logs, self._pump)
+        self._handler = OtlpHandler(self._logs.put, resource=resource, scope=scope)
+        self.tenants = TenantMetrics(self.metrics, cap=tenants)
+        self.operations = self.metrics.durations(
+            "db.client.operation.duration",
+            "Time from a call of a store to its answer",
+            "db.system.name",
+            "db.operation.name",
+            "db.stored_procedure.name",
+            "db.collection.name",
+            "error.type",
         )
-        self.requests = meter.create_counter(
-            "leaderboard.tenant.requests", unit="{request}", description="Requests let through, by tenant"
+        self._observe_losses(losses)
+
+    def _observe_losses(self, losses: Losses) -> None:
+        def dropped() -> list[tuple[Attributes, Number]]:
+            return [
+                ({"signal": signal, "reason": why}, number) for (signal, why), number in list(losses.dropped.items())
+            ]
+
+        def exported() -> list[tuple[Attributes, Number]]:
+            return [({"signal": "traces"}, self._spans.exported), ({"signal": "logs"}, self._logs.exported)]
+
+        self.metrics.observe(
+            Observed(
+                "leaderboard.telemetry.dropped",
+                dropped,
+                unit="{item}",
+                description="Spans, log records and metric points that did not get out",
+                sums=True,
+            ),
+            Observed(
+                "leaderboard.telemetry.exported",
+                exported,
+                unit="{item}",
+                description="Spans and log records that the collector took",
+                sums=True,
+            ),
         )
-        self.rate_limited = meter.create_counter(
-            "leaderboard.tenant.rate_limited", unit="{request}", description="Requests refused with 429, by tenant"
-        )
-        self.ledger_events = meter.create_counter(
-            "leaderboard.ledger.events", unit="{event}", description="Score events written to Postgres"
-        )
-        self.ledger_duration = meter.create_histogram(
-            "leaderboard.ledger.append", unit="s", description="Time to write one batch of score events to Postgres"
-        )
+
+    def gauge(
+        self, name: str, read: Callable[[], Iterable[tuple[Attributes, Number]]], *, unit: str, description: str
+    ) -> None:
+        """Export what `read` gives, at each export, from another thread."""
+        self.metrics.observe(Observed(name, read, unit=unit, description=description))
+
+    def start(self) -> None:
+        """Begin exporting, logs too. In the process that records: after any fork."""
+        for way in self._ways:
+            way.start()
+        logging.getLogger().addHandler(self._handler)
 
     def close(self) -> None:
-        """Hand what was recorded to the processors and readers, and stop them."""
-        self._tracers.shutdown()
-        self._meters.shutdown()
+        """Send what is left, for FLUSH_SECONDS at most, and stop. Blocks; call it once."""
+        logging.getLogger().removeHandler(self._handler)
+        deadline = time.monotonic() + FLUSH_SECONDS
+        for way in self._ways:
+            way.stop(deadline=deadline)
+        for way in self._ways:
+            way.join()
 
 
-_propagator = TraceContextTextMapPropagator()
-
-
-def parent_of(traceparent: str | None, tracestate: str | None = None) -> Context | None:
-    """Return the caller's context from its W3C headers, None where it sent none."""
-    if traceparent is None:
-        return None
-    carrier = {"traceparent": traceparent}
-    if tracestate is not None:
-        carrier["tracestate"] = tracestate
-    return _propagator.extract(carrier)
-
-
-class _Discard(SpanExporter):
-    """Where spans end until the exporting of telemetry is set up: recorded, batched, thrown away."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002
-        """Drop `spans`."""
-        return SpanExportResult.SUCCESS
+def points(metrics: Sequence[Metric]) -> int:
+    """Return how many points `metrics` have."""
+    return sum(len(metric.data.data_points) for metric in metrics)
 
 
 def instance_id() -> str:
@@ -96,6 +182,31 @@ def instance_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def set_up(service: str, *, instance: str) -> Telemetry:
-    """Return the process's telemetry. Nothing leaves the process yet; recording costs what it will cost."""
-    return Telemetry(service, processors=[BatchSpanProcessor(_Discard())], readers=[], instance=instance)
+def resource_of(service: str, *, instance: str) -> Resource:
+    """Return what describes the process: `service` unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name another.
+
+    An instance named there gets the process's number: several workers under one name would give zero rates.
+    """
+    named: dict[str, Any] = dict(OTELResourceDetector().detect().attributes)
+    if "service.instance.id" in named:
+        instance = f"{named['service.instance.id']}-{os.getpid()}"
+    ours = {"service.name": service, "service.namespace": "leaderboard", "service.version": __version__}
+    return Resource.create({**ours, **named, "service.instance.id": instance})
+
+
+def set_up(service: str, *, instance: str, tenants: int = 100, environ: Mapping[str, str] = os.environ) -> Telemetry:
+    """Return the process's telemetry, exporting. `service` is its role: ``leaderboard-api``, ``leaderboard-worker``.
+
+    Raises ConfigError for a wrong variable.
+    """
+    telemetry = Telemetry(
+        resource_of(service, instance=instance),
+        sampler=sampling.from_environment(environ),
+        spans=OTLPSpanExporter(),
+        metrics=OTLPMetricExporter(),
+        logs=OTLPLogExporter(),
+        settings=Settings(environ),
+        tenants=tenants,
+    )
+    telemetry.start()
+    return telemetry

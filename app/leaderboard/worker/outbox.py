@@ -10,13 +10,11 @@ import logging
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import psycopg
-from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -25,6 +23,7 @@ from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.redis import events, keys
 from leaderboard.telemetry.otel import Telemetry
 from leaderboard.worker.backoff import Backoff
+from leaderboard.worker.seen import LedgerSeen
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class OutboxWorker:
     def __init__(
         self, pool: Pool, redis: Redis, *, batch: int, stop: asyncio.Event, telemetry: Telemetry | None = None
     ) -> None:
-        self._telemetry = telemetry
+        self._seen = None if telemetry is None else LedgerSeen(telemetry)
         self._pool = pool
         self._redis = redis
         self._batch = batch
@@ -138,12 +137,21 @@ class OutboxWorker:
         """Write the entries to the ledger, then take them out of the outbox; through outages, until told to stop."""
         if not entries:
             return
+        if self._seen is None:
+            await self._move_all(entries)
+            return
+        with self._seen.batch([entry.fields.get(events.TRACE_FIELD) for entry in entries]):
+            await self._move_all(entries)
+
+    async def _move_all(self, entries: list[Entry]) -> None:
         good = [entry for entry in entries if entry.event is not None]
         dead = [entry for entry in entries if entry.event is None]
         refused = await self._write(good)
         if refused is None:
             return  # asked to stop while Postgres is away: the next worker finds them
         dead += refused
+        if self._seen is not None:
+            self._seen.set_aside(len(dead))
         for entry in dead:
             log.error("event %s cannot be stored, moved to %s: %s", entry.id.decode(), DEAD, entry.reason)
         while True:
@@ -181,21 +189,11 @@ class OutboxWorker:
                 return []
 
     async def _append(self, batch: list[events.ScoreEvent]) -> None:
-        if self._telemetry is None:
+        if self._seen is None:
             await ledger.append(self._pool, batch)
             return
-        started = time.perf_counter()
-        attributes: dict[str, str | int] = {
-            "db.system.name": "postgresql",
-            "db.collection.name": "score_events",
-            "db.operation.batch.size": len(batch),
-        }
-        with self._telemetry.tracer.start_as_current_span(
-            "INSERT score_events", kind=SpanKind.CLIENT, attributes=attributes
-        ):
-            written = await ledger.append(self._pool, batch)
-        self._telemetry.ledger_duration.record(time.perf_counter() - started)
-        self._telemetry.ledger_events.add(written)
+        with self._seen.append(len(batch)) as written:
+            written.append(await ledger.append(self._pool, batch))
 
     async def _remove(self, entries: list[Entry], dead: Iterable[Entry]) -> None:
         pipe = self._redis.pipeline(transaction=True)

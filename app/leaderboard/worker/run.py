@@ -10,9 +10,11 @@ from redis.backoff import NoBackoff
 
 from leaderboard.config import Config
 from leaderboard.store.postgres.pool import open_pool
+from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.telemetry import otel
 from leaderboard.worker import maintenance
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
+from leaderboard.worker.seen import Stores
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,12 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                     pool, retention_days=config.ledger_retention_days, stop=stop, clock=lambda: datetime.now(UTC)
                 )
             )
+            if telemetry is not None:
+                observe_pool(telemetry, pool)
+                tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))
     finally:
         await redis.aclose()
         await pool.close()
         if telemetry is not None:
-            telemetry.close()
+            await asyncio.to_thread(telemetry.close)
     log.info("worker stopped after moving %d events", outbox.moved)

@@ -1,12 +1,14 @@
 """The outbox's events: one stream entry per change of a board, written by the script that makes the change.
 
-An entry has one field, ``e``: nine parts joined by U+001F, which no user id may contain::
+An entry has the field ``e``: nine parts joined by U+001F, which no user id may contain::
 
     id  kind  leaderboard_id  incarnation  seq  submitted  score  order  user
 
 ``id`` is 32 hexadecimal digits: the API process's boot nonce (16), its counter (14), and two digits that number the
 events one update caused (00 the update itself, 01.. the trims). An absent part is empty. The entry's own id gives
 the time (milliseconds of Redis's clock); it is no identity, since ids repeat after a wipe or a stale fail-over.
+
+The entry of a write that is traced has a second field, ``t``: its W3C traceparent, to which the ledger's span links.
 """
 
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from leaderboard.domain.names import LeaderboardId
 
 SEPARATOR = "\x1f"
 FIELD = b"e"
+TRACE_FIELD = b"t"
 
 
 class EventKind(StrEnum):

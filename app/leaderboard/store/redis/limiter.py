@@ -21,6 +21,7 @@ from collections.abc import Callable
 import msgspec
 
 from leaderboard.store.redis import scripts
+from leaderboard.store.redis.errors import RedisFailure
 from leaderboard.store.redis.multiplexer import Multiplexer
 
 EXACT_BELOW = 100
@@ -75,6 +76,12 @@ class Limiter:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.granted = 0
+        """Tokens that Redis gave."""
+        self.refused = 0
+        """Requests and batches that got none."""
+        self.unavailable = 0
+        """Times that Redis did not say."""
 
     def take_held(self, bucket_key: str, *, rate: int) -> int | None:
         """Take one token from the lease in memory and return what remains (as Decision has it), 0 and up.
@@ -99,6 +106,7 @@ class Limiter:
             now = self._clock()
             if now < bucket.refused_until:
                 # Redis said when the next token comes; until then it need not be asked again.
+                self.refused += 1
                 return Decision(False, rate, 0, bucket.refused_until - now)
             if lease_size(rate) == 1:
                 granted, left, wait = await self._lease(bucket_key, rate=rate, want=1, all_or_none=False)
@@ -106,6 +114,7 @@ class Limiter:
                 if granted:
                     return Decision(True, rate, left, 0.0)
                 bucket.refused_until = self._clock() + wait
+                self.refused += 1
                 return Decision(False, rate, 0, wait)
             # One fetch at a time; everybody who finds the lease empty waits for the same one, then looks again.
             if bucket.fetching is None:
@@ -122,6 +131,7 @@ class Limiter:
             return Decision(True, rate, bucket.held + bucket.shared_left, 0.0)
         granted, left, wait = await self._lease(bucket_key, rate=rate, want=count, all_or_none=True)
         bucket.shared_left = left
+        self.refused += granted != count
         return Decision(granted == count, rate, left, wait)
 
     async def close(self) -> None:
@@ -165,7 +175,12 @@ class Limiter:
             bucket.refused_until = now + wait
 
     async def _lease(self, bucket_key: str, *, rate: int, want: int, all_or_none: bool) -> tuple[int, int, float]:
-        granted, left, wait_ms = await self._redis.run(
-            scripts.LEASE, [bucket_key], [rate, rate, want, 1 if all_or_none else 0]
-        )
+        try:
+            granted, left, wait_ms = await self._redis.run(
+                scripts.LEASE, [bucket_key], [rate, rate, want, 1 if all_or_none else 0]
+            )
+        except RedisFailure:
+            self.unavailable += 1
+            raise
+        self.granted += granted
         return granted, left, wait_ms / 1000

@@ -343,6 +343,9 @@ class Multiplexer:
             await self.call("SCRIPT", "LOAD", script.text)
             return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
 
+    def _protocol(self, loop: asyncio.AbstractEventLoop) -> _Connection:
+        return _Connection(loop)
+
     def _ready(self) -> _Connection:
         connection = self._connection
         if connection is None or connection.closed:
@@ -410,7 +413,7 @@ class Multiplexer:
         end = self._endpoint
 
         def make() -> _Connection:
-            return _Connection(loop)
+            return self._protocol(loop)
 
         if end.unix_path is not None:
             _, connection = await loop.create_unix_connection(make, end.unix_path)

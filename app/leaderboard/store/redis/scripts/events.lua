@@ -3,9 +3,16 @@
 -- anything of the board moved.
 local function next_seq() return call('HINCRBY', KEYS[2], 'seq', 1) end
 
+-- The traceparent of a write that is traced, which goes with its events; set by the script that was given one.
+local trace
+
 local function emit(event_id, kind, seq, submitted, score, order, user)
-  call('XADD', KEYS[4], '*', 'e', table.concat(
-    {event_id, kind, meta[1], meta[2], seq, submitted, score, order, user}, '\31'))
+  local event = table.concat({event_id, kind, meta[1], meta[2], seq, submitted, score, order, user}, '\31')
+  if trace then
+    call('XADD', KEYS[4], '*', 'e', event, 't', trace)
+  else
+    call('XADD', KEYS[4], '*', 'e', event)
+  end
 end
 
 -- Drops the worst members past max_entries, at most 255 (what two digits of the event id can number). Returns how

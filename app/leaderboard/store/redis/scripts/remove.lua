@@ -1,7 +1,9 @@
--- Removes one member. ARGV: outbox bound, nonce, event counter, user. Returns its score, or nil when it has none.
+-- Removes one member. ARGV: outbox bound, nonce, event counter, user, and the traceparent of a call that is traced.
+-- Returns its score, or nil when it has none.
 if meta[8] ~= 'a' then return 'board-suspended' end
 if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
 local user = ARGV[4]
+trace = ARGV[5]
 local member = member_of(user)
 local score = member and call('ZSCORE', KEYS[1], member)
 if not score then return false end

@@ -1,13 +1,15 @@
 -- Applies updates to one board, in order, each with its event in the outbox.
 -- KEYS[5..]: an idempotency record per item, or none.
 -- ARGV: outbox bound, idempotency TTL (s), the process's nonce (16 hex), the event counter of the first item, then per
--- item the user, the value ('i5' an increment, 's120.5' a score) and, with idempotency, the body's fingerprint.
+-- item the user, the value ('i5' an increment, 's120.5' a score) and, with idempotency, the body's fingerprint; after
+-- all items, where the write is traced, its traceparent.
 -- Returns a word where nothing was done at all, else one text per item:
 --   'A score rank previous_score previous_rank' applied ('-' for none), 'R ...' the same from the record, 'E word' refused.
 if meta[8] ~= 'a' then return 'board-suspended' end
 local idempotent = #KEYS > 4
 local width = idempotent and 3 or 2
-local count = (#ARGV - 4) / width
+if (#ARGV - 4) % width == 1 then trace = ARGV[#ARGV] end
+local count = math.floor((#ARGV - 4) / width)
 local full = call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) -- replays write nothing and are answered all the same
 local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
 

@@ -1,0 +1,148 @@
+"""What is seen of the ledger: batches with links to the writes in them, Postgres, the outbox, and Redis's memory.
+
+Only where telemetry is on. Every worker looks at the stores, so take the largest of what they tell and not the sum.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from opentelemetry.trace import Link, SpanKind
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from leaderboard.store.redis import keys
+from leaderboard.telemetry.otel import Telemetry
+from leaderboard.telemetry.sampling import parse
+from leaderboard.telemetry.spans import MAX_LINKS, Span, part
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+"""Between two looks at the stores: two small commands."""
+
+
+class LedgerSeen:
+    """Spans and metrics of the batches."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._tracer = telemetry.tracer
+        self._appends = telemetry.operations.of("postgresql", "INSERT", "", "score_events", "")
+        self._failures = telemetry.operations.of("postgresql", "INSERT", "", "score_events", "error")
+        counts = telemetry.metrics.counts
+        self._events = counts("leaderboard.ledger.events", "Events written to Postgres", unit="{event}").of()
+        self._batches = counts("leaderboard.ledger.batches", "Batches written to Postgres", unit="{batch}").of()
+        self._dead = counts(
+            "leaderboard.ledger.dead", "Entries of the outbox that cannot be stored", unit="{event}"
+        ).of()
+
+    def batch(self, traces: Sequence[bytes | None]) -> AbstractContextManager[Span | None]:
+        """Let the block be the span of one batch; `traces` has an entry's traceparent, None for one without."""
+        links = []
+        for sent in traces:
+            context = None if sent is None else parse(sent.decode("latin-1"))
+            if context is not None:
+                links.append(Link(context))
+        attributes: dict[str, str | int | float | bool] = {
+            "messaging.system": "redis",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": keys.OUTBOX,
+            "messaging.batch.message_count": len(traces),
+            "leaderboard.traced_writes": len(links),
+        }
+        return self._tracer.work(f"process {keys.OUTBOX}", attributes, links=links[:MAX_LINKS], kind=SpanKind.CONSUMER)
+
+    @contextmanager
+    def append(self, events: int) -> Iterator[list[int]]:
+        """Let the block be one statement that writes `events`; it puts how many were new into the list."""
+        started = time.perf_counter()
+        written: list[int] = []
+        attributes: dict[str, str | int | float | bool] = {
+            "db.system.name": "postgresql",
+            "db.operation.name": "INSERT",
+            "db.collection.name": "score_events",
+            "db.operation.batch.size": events,
+        }
+        with part("INSERT score_events", attributes, kind=SpanKind.CLIENT):
+            try:
+                yield written
+            except BaseException:
+                self._failures.record(time.perf_counter() - started)
+                raise
+        self._appends.record(time.perf_counter() - started)
+        self._events.value += sum(written)
+        self._batches.value += 1
+
+    def set_aside(self, number: int) -> None:
+        """Count entries that cannot be stored."""
+        self._dead.value += number
+
+
+class Stores:
+    """The outbox's length and lag, and Redis's memory, looked at every LOOK_SECONDS."""
+
+    def __init__(self, telemetry: Telemetry, redis: Redis, *, outbox_max: int) -> None:
+        self._redis = redis
+        self._seen: dict[str, float] = {}
+        for name, unit, description in (
+            ("leaderboard.outbox.length", "{event}", "Events that wait to be written to Postgres"),
+            ("leaderboard.outbox.lag", "s", "Age of the oldest event in the outbox"),
+            ("redis.memory.used", "By", "Memory that Redis has allocated"),
+            ("redis.memory.rss", "By", "Memory of the Redis process"),
+            ("redis.memory.limit", "By", "Redis's maxmemory, 0 without one"),
+            ("redis.clients.connected", "{connection}", "Connections to Redis"),
+        ):
+            telemetry.gauge(
+                name,
+                lambda name=name: [({}, self._seen[name])] if name in self._seen else [],  # type: ignore[misc]
+                unit=unit,
+                description=description,
+            )
+        telemetry.gauge(
+            "leaderboard.outbox.limit",
+            lambda: [({}, outbox_max)],
+            unit="{event}",
+            description="Events in the outbox at which writes are refused",
+        )
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Look until `stop` is set. What cannot be asked is not told: a number that stands still would be believed."""
+        while not stop.is_set():
+            try:
+                await self.look()
+            except RedisError as error:
+                self._seen = {}
+                log.debug("Redis was not looked at: %s", error)
+            try:
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Ask Redis once. Raises RedisError."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.xlen(keys.OUTBOX)
+        pipe.xrange(keys.OUTBOX, count=1)
+        pipe.time()
+        pipe.info("memory")
+        pipe.info("clients")
+        length, oldest, now, memory, clients = await pipe.execute()
+        self._seen = {
+            "leaderboard.outbox.length": length,
+            "leaderboard.outbox.lag": _age(oldest, now),
+            "redis.memory.used": memory["used_memory"],
+            "redis.memory.rss": memory["used_memory_rss"],
+            "redis.memory.limit": memory["maxmemory"],
+            "redis.clients.connected": clients["connected_clients"],
+        }
+
+
+def _age(oldest: Any, now: tuple[int, int]) -> float:
+    """Return the seconds since the first of `oldest` (an XRANGE) was appended, by Redis's own clock."""
+    if not oldest:
+        return 0.0
+    milliseconds = int(oldest[0][0].partition(b"-")[0])
+    return max(0.0, now[0] + now[1] / 1e6 - milliseconds / 1000)
