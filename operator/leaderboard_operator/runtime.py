@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from leaderboard.control.reconcile import Control
 from leaderboard.store.postgres import leadership
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Deposed, open_pool
 from leaderboard.store.redis.errors import RedisFailure
+from leaderboard.telemetry.otel import Telemetry
+from leaderboard.telemetry.spans import Tracer, Value
 from leaderboard_operator import handlers
 from leaderboard_operator.boards import Boards
 from leaderboard_operator.client import Api, ApiError, Conflict
@@ -51,8 +53,18 @@ _SWEEPS_LATE = 3.0  # pauses in which the sweep did not get on at all, after whi
 class Leading:
     """Everything that works while this replica leads: queues, workers, the sweep. Kopf tells it what it watched."""
 
-    def __init__(self, *, api: Api, control: Control, redis: Redis, base: Config, config: OperatorConfig) -> None:
+    def __init__(
+        self,
+        *,
+        api: Api,
+        control: Control,
+        redis: Redis,
+        base: Config,
+        config: OperatorConfig,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._config = config
+        self._tracer = tracer
         self._objects = Objects()
         self._tenant_queue = WorkQueue("tenant", clock=time.monotonic)
         self._board_queue = WorkQueue("leaderboard", clock=time.monotonic)
@@ -93,6 +105,7 @@ class Leading:
             gone=self._gone,
             pause=config.sweep_seconds,
             clock=time.monotonic,
+            tracer=tracer,
         )
 
     def workers(self) -> list[Coroutine[Any, Any, None]]:
@@ -151,7 +164,7 @@ class Leading:
         await self.sweep.listed.wait()
         while True:
             (key,) = await self._tenant_queue.take(1)
-            with _measured("tenant", 1) as failed:
+            with _measured("tenant", [key], tracer=self._tracer) as failed:
                 try:
                     if not await self._tenants.reconcile(key):
                         failed.add(key)
@@ -172,7 +185,7 @@ class Leading:
         await self.sweep.listed.wait()
         while True:
             keys = await self._board_queue.take(self._config.board_batch)
-            with _measured("leaderboard", len(keys)) as failed:
+            with _measured("leaderboard", keys, tracer=self._tracer) as failed:
                 try:
                     failed.update(await self._boards_or_one_by_one(keys))
                 finally:
@@ -197,13 +210,25 @@ class Leading:
 
 
 @contextmanager
-def _measured(controller: str, number: int) -> Iterator[set[Key]]:
-    """Count one piece of work on `number` objects; the block fills the set with those that failed."""
+def _measured(controller: str, keys: Sequence[Key], *, tracer: Tracer | None) -> Iterator[set[Key]]:
+    """Count one piece of work on the objects `keys`, and let it be a span; the block fills the set with those that
+    failed.
+    """
     failed: set[Key] = set()
+    number = len(keys)
     started = time.monotonic()
     ACTIVE.labels(controller=controller).inc()
+    about: dict[str, Value] = {
+        "controller": controller,
+        "leaderboard.objects": number,
+        "leaderboard.first": str(keys[0]),
+    }
     try:
-        yield failed
+        with nullcontext() if tracer is None else tracer.work(f"reconcile {controller}", about) as span:
+            yield failed
+            if span is not None and failed:
+                span.attributes["leaderboard.failed"] = len(failed)
+                span.fail(None, kind="reconcile")
     finally:
         ACTIVE.labels(controller=controller).dec()
         share = (time.monotonic() - started) / number
@@ -217,8 +242,9 @@ def _measured(controller: str, number: int) -> Iterator[set[Key]]:
 class Operator:
     """One replica."""
 
-    def __init__(self, base: Config, config: OperatorConfig) -> None:
+    def __init__(self, base: Config, config: OperatorConfig, *, telemetry: Telemetry | None = None) -> None:
         self._base = base
+        self._telemetry = telemetry
         self._config = config
         self._leading: Leading | None = None
         self._stop = asyncio.Event()
@@ -239,6 +265,8 @@ class Operator:
                 code = 0 if told else await self._lead(api, leader)
             finally:
                 await leader.release()
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
         if self._stuck:
             # Kopf does not end when it is cancelled while it logs in, and the loop would wait for it for ever.
             log.warning("%d tasks did not end; this process does", len(self._stuck))
@@ -278,7 +306,14 @@ class Operator:
         epoch = await self._take_epoch()
         EPOCH.set(epoch)
         async with self._stores(epoch) as (control, redis):
-            self._leading = Leading(api=api, control=control, redis=redis, base=self._base, config=self._config)
+            self._leading = Leading(
+                api=api,
+                control=control,
+                redis=redis,
+                base=self._base,
+                config=self._config,
+                tracer=None if self._telemetry is None else self._telemetry.tracer,
+            )
             try:
                 await self._first(*self._leading.workers(), self._watch(self._leading))
             finally:

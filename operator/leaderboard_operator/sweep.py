@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 from leaderboard.control.reconcile import Control
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Deposed
 from leaderboard.store.redis.errors import RedisFailure, RedisUnavailable
+from leaderboard.telemetry.spans import Tracer
 from leaderboard_operator.boards import Boards
 from leaderboard_operator.client import Api, ApiError, NotFound
 from leaderboard_operator.metrics import ORPHANS, RESOURCES, SWEEP_LAST, SWEEP_SECONDS
@@ -55,7 +57,9 @@ class Sweep:
         gone: Callable[[Resource], None],
         pause: float,
         clock: Callable[[], float],
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._api = api
         self._redis = redis
         self._control = control
@@ -87,7 +91,8 @@ class Sweep:
         """Sweep until Deposed is raised."""
         while True:
             try:
-                await self.once()
+                with nullcontext() if self._tracer is None else self._tracer.work("sweep", {"controller": "sweep"}):
+                    await self.once()
             except (ApiError, DatabaseUnavailable, RedisFailure) as error:
                 log.warning("the sweep was given up and starts again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -194,14 +194,22 @@ def resource_of(service: str, *, instance: str) -> Resource:
     return Resource.create({**ours, **named, "service.instance.id": instance})
 
 
-def set_up(service: str, *, instance: str, tenants: int = 100, environ: Mapping[str, str] = os.environ) -> Telemetry:
+def set_up(
+    service: str,
+    *,
+    instance: str,
+    tenants: int = 0,
+    ratio: float = sampling.DEFAULT_RATIO,
+    environ: Mapping[str, str] = os.environ,
+) -> Telemetry:
     """Return the process's telemetry, exporting. `service` is its role: ``leaderboard-api``, ``leaderboard-worker``.
 
+    `tenants` is how many have metrics of their own, `ratio` the share of traces that is sampled where no variable says.
     Raises ConfigError for a wrong variable.
     """
     telemetry = Telemetry(
         resource_of(service, instance=instance),
-        sampler=sampling.from_environment(environ),
+        sampler=sampling.from_environment(environ, default=ratio),
         spans=OTLPSpanExporter(),
         metrics=OTLPMetricExporter(),
         logs=OTLPLogExporter(),

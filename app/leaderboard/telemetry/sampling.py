@@ -56,14 +56,14 @@ class Sampler:
         return parent.trace_id & (2**64 - 1) < self._bound
 
 
-def from_environment(environ: Mapping[str, str]) -> Sampler:
-    """Return the sampler that OpenTelemetry's variables name. Raises ConfigError."""
+def from_environment(environ: Mapping[str, str], *, default: float = DEFAULT_RATIO) -> Sampler:
+    """Return the sampler that OpenTelemetry's variables name, with the share `default`. Raises ConfigError."""
     name = environ.get("OTEL_TRACES_SAMPLER") or "parentbased_traceidratio"
     if name not in _KINDS:
         raise ConfigError(f"OTEL_TRACES_SAMPLER must be one of {', '.join(_KINDS)}, got {name!r}")
     parent_based, ratio = _KINDS[name]
     if ratio is None:
-        text = environ.get("OTEL_TRACES_SAMPLER_ARG") or str(DEFAULT_RATIO)
+        text = environ.get("OTEL_TRACES_SAMPLER_ARG") or str(default)
         try:
             ratio = float(text)
         except ValueError:

@@ -149,7 +149,7 @@ class Tracer:
         links: Sequence[Link] = (),
         started: int | None = None,
     ) -> Span:
-        """Begin a sampled span of its own, or under a `parent` elsewhere; `started` in Unix nanoseconds, now if None."""
+        """Begin a sampled span, under a `parent` that came from elsewhere if any; `started` in Unix nanoseconds."""
         context = SpanContext(trace_id, random.getrandbits(64) or 1, False, SAMPLED, state)
         return Span(
             self, name, kind, context=context, parent=parent, attributes=attributes, links=links, started=started
@@ -158,7 +158,7 @@ class Tracer:
     def work(
         self, name: str, attributes: dict[str, Value], *, links: Sequence[Link] = (), kind: SpanKind = SpanKind.INTERNAL
     ) -> AbstractContextManager[Span | None]:
-        """Let the block be a span of its own where that is sampled or it links to what is; gives None where it is not.
+        """Let the block be a span of its own where that is sampled, or where it links to what is; else give None.
 
         An exception that leaves the block is its failure.
         """
