@@ -1,5 +1,7 @@
 """A collector for tests: OTLP over HTTP on loopback, which keeps what it gets, and misbehaves when told to."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +29,7 @@ class Collector:
         self._release = threading.Event()
         self._arrived = threading.Condition()
         self._port = 0
+        self._open: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
         self.start()
 
@@ -39,6 +42,14 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                collector._open.add(self.connection)
+
+            def finish(self) -> None:
+                collector._open.discard(self.connection)
+                super().finish()
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -64,12 +75,15 @@ class Collector:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Stop answering at once: new connections are refused."""
+        """Stop as a killed process does: its connections are cut and new ones refused."""
         self._release.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _take(self, path: str, body: bytes) -> bool:
         with self._arrived:

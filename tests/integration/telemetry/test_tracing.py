@@ -226,7 +226,7 @@ async def test_a_problem_names_the_trace_of_its_span_and_so_does_its_log_line(wo
 
 async def test_an_error_of_a_request_that_is_not_sampled_has_a_log_line_with_its_trace_id(world):
     seen = Seen(ratio=0.0)
-    async with client(world, telemetry=seen.telemetry) as (http, headers, tenant, parts):
+    async with client(world, telemetry=seen.telemetry) as (http, headers, tenant, _parts):
         with redis_py.Redis.from_url(world.redis_url) as redis:
             redis.delete(keys.meta(keys.board(tenant.id, "default", "global")))
         answer = await http.simulate_post("/v1/scores/update", json=UPDATE, headers=headers | UNSAMPLED)

@@ -24,6 +24,8 @@ METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
 class Anything:
     """Stands for the stores, none of which is asked for anything while the routes are laid."""
 
+    telemetry = None
+
     def __getattr__(self, name: str) -> Any:
         return Anything()
 

@@ -22,7 +22,7 @@ from leaderboard.telemetry.otel import Telemetry
 from leaderboard.telemetry.spans import CURRENT, Span, Value
 
 _SCRIPT_NAMES = {script.sha: script.name for script in scripts.ALL}
-_APPENDING = frozenset({scripts.UPDATE.sha, scripts.REMOVE.sha})
+_APPENDING = frozenset({scripts.UPDATE.name, scripts.REMOVE.name})
 """Scripts that take a traceparent for the events they append."""
 
 Argument = str | bytes | int | float
@@ -108,7 +108,7 @@ class TracedMultiplexer(Multiplexer):
         if above is None:
             return super().call(*args)
         span = _begin(above, args)
-        if args[1] in _APPENDING:
+        if _script(args) in _APPENDING:
             span.attributes["leaderboard.outbox.append"] = True  # inside the script, as one step with the change
             args = (*args, span.traceparent)
         try:
