@@ -15,7 +15,7 @@ from leaderboard.api import headers
 from leaderboard.api.dispatch import App
 from leaderboard.telemetry.metrics import Duration
 from leaderboard.telemetry.otel import Telemetry
-from leaderboard.telemetry.redact import redact
+from leaderboard.telemetry.redact import redact_keys
 from leaderboard.telemetry.sampling import parse
 from leaderboard.telemetry.spans import CURRENT, Value
 
@@ -71,7 +71,7 @@ class Tracing:
         attributes: dict[str, Value] = {
             "http.request.method": req.method,
             "http.route": req.uri_template or "",
-            "url.path": redact(req.path),
+            "url.path": redact_keys(req.path),
             "url.scheme": "http",
         }
         context = getattr(req.context, "key", None)
@@ -108,10 +108,11 @@ class Tracing:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._durations.of(*key, "http", str(status) if status >= 500 else "")
-        series.record(seconds, span)
+        exemplar = None if span is None else span.exemplar(seconds)
+        series.record(seconds, exemplar)
         context = getattr(req.context, "key", None)
         if context is not None:
-            self._tenants.record(context, seconds, status, span)
+            self._tenants.record(context, seconds, status, exemplar)
         if span is not None:
             span.attributes["http.response.status_code"] = status
             if status >= 500:

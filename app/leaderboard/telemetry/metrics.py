@@ -21,8 +21,6 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 
-from leaderboard.telemetry.spans import Span
-
 Number = int | float
 Attributes = Mapping[str, str | int]
 
@@ -47,14 +45,13 @@ class Duration:
         self.exemplars: dict[int, Exemplar] = {}
         """The last sampled request in each bucket since the last export."""
 
-    def record(self, seconds: float, span: Span | None = None) -> None:
-        """Count one operation, with its span where it has one."""
+    def record(self, seconds: float, exemplar: Exemplar | None = None) -> None:
+        """Count one operation, with what names its span where it has one."""
         bucket = bisect_left(BOUNDS, seconds)
         self.counts[bucket] += 1
         self.total += seconds
-        if span is not None:
-            context = span.context
-            self.exemplars[bucket] = Exemplar({}, seconds, time.time_ns(), context.span_id, context.trace_id)
+        if exemplar is not None:
+            self.exemplars[bucket] = exemplar
 
     def point(self, now: int) -> HistogramDataPoint:
         """Return the series as it stands at `now`; its exemplars are told once."""

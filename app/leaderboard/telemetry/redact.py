@@ -14,10 +14,14 @@ _NAMED = re.compile(
 )
 
 
+def redact_keys(text: str) -> str:
+    """Return `text` without API keys: for what has no room for other secrets, such as a path."""
+    return _KEY.sub(r"\1***", text) if "lb_" in text else text
+
+
 def redact(text: str) -> str:
     """Return `text` without API keys, passwords of URLs, and values that are named as secrets."""
-    if "lb_" in text:
-        text = _KEY.sub(r"\1***", text)
+    text = redact_keys(text)
     if "://" in text:
         text = _URL_PASSWORD.sub(r"\1***@", text)
     return _NAMED.sub(r"\1\2\3***", text)

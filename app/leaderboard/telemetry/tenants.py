@@ -10,8 +10,9 @@ A process exports at most ``(cap + 1) * SERIES_A_TENANT`` Prometheus series for 
 
 from typing import Protocol
 
+from opentelemetry.sdk.metrics import Exemplar
+
 from leaderboard.telemetry.metrics import BOUNDS, Count, Duration, Metrics
-from leaderboard.telemetry.spans import Span
 
 OTHER = "other"
 OUTCOMES = ("ok", "refused", "limited", "failed")
@@ -71,13 +72,13 @@ class TenantMetrics:
         self._places: dict[int, _Place] = {}
         self._owners = 0
 
-    def record(self, context: Context, seconds: float, status: int, span: Span | None) -> None:
+    def record(self, context: Context, seconds: float, status: int, exemplar: Exemplar | None) -> None:
         """Count one answered request."""
         place = self._places.get(context.tenant_id)
         if place is None:
             place = self._admit(context)
         place.requests += 1
-        place.duration.record(seconds, span)
+        place.duration.record(seconds, exemplar)
         place.counts[0 if status < 400 else 2 if status == 429 else 1 if status < 500 else 3].value += 1
 
     def rank(self) -> None:

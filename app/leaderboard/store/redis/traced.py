@@ -1,7 +1,7 @@
 """The multiplexer with telemetry: how long calls take, and spans of those that belong to a traced request.
 
 Used only where telemetry is on. A call's time is that from the write which carried it to the read which brought its
-answer: calls that went together share a clock reading and a search for the bucket, so that it costs 0.4 us a call. A
+answer: calls that went together share a clock reading and a search for the bucket, so that it costs 1 us a call. A
 script that appends to the outbox is given the span's traceparent, which goes with the events.
 """
 
@@ -29,21 +29,15 @@ Argument = str | bytes | int | float
 
 
 class _Timed(_Connection):
-    """A connection that knows how long each call took. `lost` counts those whose answer never came."""
+    """A connection that knows how long each call took. `lost` is told how many answers never came."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, unknown: Duration, lost: Callable[[int], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, lost: Callable[[int], None]) -> None:
         super().__init__(loop)
-        self.series = unknown
-        """Where the next call counts; set by whoever sends it."""
         self._tell_lost = lost
-        self._sent: deque[Duration] = deque()
+        self.series: deque[Duration] = deque()
+        """Where the calls that wait for their answer count; the handshake's, which come before any other, do not."""
         self._writes: deque[tuple[float, int]] = deque()
         """When a write left, and how many of its calls are not answered yet."""
-
-    def send(self, packed: bytes, waiter: Any) -> None:
-        """As the base class."""
-        super().send(packed, waiter)
-        self._sent.append(self.series)
 
     def flush(self) -> None:
         """As the base class."""
@@ -58,18 +52,21 @@ class _Timed(_Connection):
         super().data_received(data)
         answered = before - len(self.waiting)
         now = time.perf_counter()
+        series = self.series
         while answered > 0:
             left, number = self._writes.popleft()
             taken = min(number, answered)
             if taken < number:
                 self._writes.appendleft((left, number - taken))
             answered -= taken
+            if not series:
+                continue
             seconds = now - left
             bucket = bisect_left(BOUNDS, seconds)
             for _ in range(taken):
-                series = self._sent.popleft()
-                series.counts[bucket] += 1
-                series.total += seconds
+                one = series.popleft()
+                one.counts[bucket] += 1
+                one.total += seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As the base class."""
@@ -84,7 +81,6 @@ class TracedMultiplexer(Multiplexer):
         super().__init__(url, timeout=timeout, max_in_flight=max_in_flight)
         self._operations = telemetry.operations
         self._series: dict[Any, Duration] = {}
-        self._unknown = self._operations.of("redis", "CONNECT", "", "", "")
         self._lost_calls = telemetry.metrics.counts(
             "leaderboard.redis.lost_calls", "Calls whose answer a broken connection never brought", unit="{call}"
         ).of()
@@ -103,10 +99,11 @@ class TracedMultiplexer(Multiplexer):
 
     def call(self, *args: Argument) -> "asyncio.Future[Any]":
         """As Multiplexer.call."""
-        self._about(args)
         above = CURRENT.get()
         if above is None:
-            return super().call(*args)
+            waiter = super().call(*args)
+            self._sent(args)
+            return waiter
         span = _begin(above, args)
         if _script(args) in _APPENDING:
             span.attributes["leaderboard.outbox.append"] = True  # inside the script, as one step with the change
@@ -117,6 +114,7 @@ class TracedMultiplexer(Multiplexer):
             span.fail(error)
             span.end()
             raise
+        self._sent(args)
         waiter.add_done_callback(lambda future: _end(span, future))
         return waiter
 
@@ -124,13 +122,17 @@ class TracedMultiplexer(Multiplexer):
         """As Multiplexer.call_prepared; a traced call has one argument more and is packed anew."""
         if CURRENT.get() is not None:
             return self.call(*prepared.args, *rest)
-        self._about(prepared.args)
-        return super().call_prepared(prepared, *rest)
+        waiter = super().call_prepared(prepared, *rest)
+        self._sent(prepared.args)
+        return waiter
 
     def shared(self, key: object, args: tuple[Argument, ...], decode: Callable[[Any], Any]) -> "asyncio.Future[Any]":
         """As Multiplexer.shared; a traced caller that joined another's read has a span of its own."""
-        self._about(args)
+        connection = self._connection
+        before = 0 if connection is None else connection.calls
         waiter = super().shared(key, args, decode)
+        if connection is not None and connection.calls != before:  # not joined: sent
+            self._sent(args)
         above = CURRENT.get()
         if above is not None:
             span = _begin(above, args)
@@ -138,19 +140,18 @@ class TracedMultiplexer(Multiplexer):
         return waiter
 
     def _protocol(self, loop: asyncio.AbstractEventLoop) -> _Connection:
-        return _Timed(loop, unknown=self._unknown, lost=self._lose)
+        return _Timed(loop, lost=self._lose)
 
     def _lose(self, number: int) -> None:
         self._lost_calls.value += number
 
-    def _about(self, args: tuple[Argument, ...]) -> None:
-        connection = self._connection
-        if connection is not None:
-            key = args[1] if args[0] == "EVALSHA" else args[0]
-            series = self._series.get(key)
-            if series is None:
-                series = self._series[key] = self._operations.of("redis", str(args[0]), _script(args), "", "")
-            connection.series = series  # type: ignore[attr-defined]  # `_protocol` made it
+    def _sent(self, args: tuple[Argument, ...]) -> None:
+        # The second argument of EVALSHA names the script; of others the first says it all.
+        series = self._series.get(args[1] if args[0] == "EVALSHA" else args[0])
+        if series is None:
+            series = self._operations.of("redis", str(args[0]), _script(args), "", "")
+            self._series[args[1] if args[0] == "EVALSHA" else args[0]] = series
+        self._connection.series.append(series)  # type: ignore[union-attr]  # `_protocol` made it, and it is ready
 
 
 def _script(args: tuple[Argument, ...]) -> str:
