@@ -128,6 +128,11 @@ def telemetry(bench: Bench) -> dict[str, list[Row]]:
         }
         traced = stack.api("traced", env=env)
         bench.saturate(traced, shape, seconds=1)
+
+        def alone() -> Sample:
+            with sink.down():
+                return bench.constant(traced, shape, rate=rate)
+
         spans = sink.spans
         saturated = bench.interleave(
             {
@@ -140,6 +145,7 @@ def telemetry(bench: Bench) -> dict[str, list[Row]]:
             {
                 "telemetry off": lambda: bench.constant(bench.ours, shape, rate=rate),
                 "telemetry on": lambda: bench.constant(traced, shape, rate=rate),
+                "telemetry on, the collector killed": alone,
             }
         )
         stack.stop_server(traced)

@@ -143,7 +143,7 @@ def _ratio_table(results: Results) -> str:
 
 def _telemetry_ratio(results: Results) -> str:
     off, on = results["telemetry"]
-    steady_off, steady_on = results["telemetry_latency"]
+    steady_off, steady_on, killed = results["telemetry_latency"]
 
     def ratio(field: str, above: Row, below: Row) -> float:
         return (median(above.samples, field) or 0.0) / (median(below.samples, field) or 1.0)
@@ -152,6 +152,7 @@ def _telemetry_ratio(results: Results) -> str:
         ("throughput on / off", ratio("rate", on, off), ">= 0.85"),
         ("CPU of a write on / off", ratio("server_us", on, off), ""),
         ("p99 on / off, at 70% of saturation", ratio("p99_ms", steady_on, steady_off), ""),
+        ("p99 with the collector killed / with it", ratio("p99_ms", killed, steady_on), "<= 1.20"),
     ]
     return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
 
