@@ -10,6 +10,8 @@ from leaderboard.config import ConfigError
 from leaderboard.telemetry import logs, otel
 from leaderboard_operator import config as own
 from leaderboard_operator.client import NoCredentials
+from leaderboard_operator.metrics import REGISTRY
+from leaderboard_operator.otlp import reader
 from leaderboard_operator.runtime import Operator
 
 
@@ -23,6 +25,7 @@ def main() -> int:
         if base.telemetry:
             # Every reconciliation is traced: they come in batches, and are few beside the requests of an API.
             telemetry = otel.set_up("leaderboard-operator", instance=otel.instance_id(), ratio=1.0)
+            telemetry.metrics.add(reader(REGISTRY))
         return uvloop.run(Operator(base, config, telemetry=telemetry).run())
     except (ConfigError, NoCredentials) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - there may be no log yet

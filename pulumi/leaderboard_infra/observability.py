@@ -50,7 +50,7 @@ class Observability(Component):
         self._storage_class = storage_class
         self.otlp_endpoint = settings.otlp_endpoint
         if settings.observability_mode == "bundled":
-            self.otlp_endpoint = f"http://collector.{settings.telemetry_namespace}:{OTLP_GRPC}"
+            self.otlp_endpoint = f"http://collector.{settings.telemetry_namespace}:{OTLP_HTTP}"
             self._bundled()
         self.register_outputs({"otlpEndpoint": self.otlp_endpoint})
 

@@ -268,9 +268,9 @@ class Settings:
     )
     otlp_endpoint: str = _setting(
         "",
-        "Where telemetry goes, OTLP over gRPC.",
+        "Where telemetry goes, OTLP over HTTP.",
         only=("observability_mode", ("external",)),
-        example="http://otel-collector.telemetry:4317",
+        example="http://otel-collector.telemetry:4318",
     )
     telemetry_storage: str = _setting("20Gi", "Volume each of Prometheus, Loki and Tempo.", only=_BUNDLED)
     telemetry_retention: str = _setting("15d", "How long metrics, logs and traces are kept.", only=_BUNDLED)

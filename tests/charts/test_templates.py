@@ -396,7 +396,7 @@ def test_each_role_reaches_what_it_needs_and_nothing_else(chart: Chart):
 def test_addresses_and_peers_narrow_it(chart: Chart):
     manifests = chart(FULL)
     stores = {("TCP", 6432, "10.1.0.0/24"), ("TCP", 6380, "fd00::/64")}
-    otlp = {("TCP", 4317, "10.3.0.0/24")}
+    otlp = {("TCP", 4318, "10.3.0.0/24")}
     assert {role: let_through(manifests, role, "egress") for role in ROLES} == {
         "api": DNS | stores | otlp,
         "worker": DNS | stores | otlp,

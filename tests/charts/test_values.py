@@ -114,7 +114,7 @@ OTHER: dict[str, Any] = {
     "secret.pepper": PEPPER[::-1],
     **{f"settings.{name}": 1234 for name in SCHEMA["properties"]["settings"]["properties"]},
     "telemetry.enabled": False,
-    "telemetry.endpoint": "https://other:4317",
+    "telemetry.endpoint": "https://other:4318",
     "api.replicas": (7, {"api": {"autoscaling": {"enabled": False}}}),
     "api.workers": 7,
     "api.autoscaling.enabled": False,
@@ -285,9 +285,9 @@ def test_a_port_that_the_policies_do_not_open_is_refused(chart: Chart, name, url
 
 
 def test_a_collectors_port_has_to_be_open_where_it_is_used(chart: Chart):
-    telemetry = {"enabled": True, "endpoint": "http://collector:4318"}
-    assert "telemetry.endpoint has port 4318" in refusal(chart, {"telemetry": telemetry})
-    chart({"telemetry": telemetry, "networkPolicy": {"egress": {"otlp": {"port": 4318}}}})
+    telemetry = {"enabled": True, "endpoint": "http://collector:4319"}
+    assert "telemetry.endpoint has port 4319" in refusal(chart, {"telemetry": telemetry})
+    chart({"telemetry": telemetry, "networkPolicy": {"egress": {"otlp": {"port": 4319}}}})
     chart({"telemetry": telemetry | {"enabled": False}})
 
 

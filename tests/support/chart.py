@@ -36,7 +36,7 @@ FULL: dict[str, Any] = {
     "keyEnv": "test",
     "logLevel": "debug",
     "settings": {"idempotencyTtl": 60, "outboxMax": 5_000_000, "redisTimeout": 0.25},
-    "telemetry": {"enabled": True, "endpoint": "http://collector.observability.svc:4317"},
+    "telemetry": {"enabled": True, "endpoint": "http://collector.observability.svc:4318"},
     "api": {
         "workers": 2,
         "autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 9},
@@ -72,7 +72,7 @@ FULL: dict[str, Any] = {
         "egress": {
             "database": {"cidr": "10.1.0.0/24", "port": 6432},
             "redis": {"cidr": "fd00::/64", "port": 6380},
-            "otlp": {"cidr": "10.3.0.0/24", "port": 4317},
+            "otlp": {"cidr": "10.3.0.0/24", "port": 4318},
             "kubernetesApi": {"cidr": "10.4.0.1/32", "ports": [6443]},
         },
     },

@@ -22,6 +22,8 @@ class KeyContext(msgspec.Struct, frozen=True, kw_only=True):
 
     key_id: str
     tenant_id: TenantId
+    tenant: str
+    """Its slug."""
     project_id: ProjectId
     project: str
     scope: api_keys.Scope
@@ -55,6 +57,7 @@ def key_lookup(pool: Pool, *, pepper: bytes) -> Callable[[str], Awaitable[KeyCon
         return KeyContext(
             key_id=row.key_id,
             tenant_id=row.tenant_id,
+            tenant=row.tenant_slug,
             project_id=row.project_id,
             project=row.project,
             scope=row.scope,
@@ -82,6 +85,7 @@ def project_lookup(pool: Pool) -> Callable[[str], Awaitable[KeyContext | None]]:
         return KeyContext(
             key_id="",
             tenant_id=row.tenant_id,
+            tenant=slug,
             project_id=row.project_id,
             project=project,
             scope=api_keys.Scope.READ,

@@ -76,7 +76,7 @@ class Tracing:
         }
         context = getattr(req.context, "key", None)
         if context is not None:
-            attributes["leaderboard.tenant"] = str(context.tenant_id)
+            attributes["leaderboard.tenant"] = context.tenant
             attributes["leaderboard.project"] = context.project
         state = headers.optional(req, b"tracestate") if parent is not None else None
         span = self._tracer.begin(

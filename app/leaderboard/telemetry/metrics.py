@@ -182,6 +182,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._families: list[Family[Duration] | Family[Count] | Observed] = []
+        self._sources: list[Callable[[int], Iterable[Metric]]] = []
 
     def durations(self, name: str, description: str, *labels: str, most: int = MAX_SERIES) -> Family[Duration]:
         """Make a histogram of seconds, of `most` series."""
@@ -199,7 +200,12 @@ class Metrics:
         """Add numbers that are read when they are exported."""
         self._families.extend(observed)
 
+    def add(self, read: Callable[[int], Iterable[Metric]]) -> None:
+        """Add metrics that others keep: `read` gives them as they stand at a time (Unix nanoseconds)."""
+        self._sources.append(read)
+
     def read(self) -> list[Metric]:
         """Return every metric that has something to tell."""
         now = time.time_ns()
-        return [metric for family in list(self._families) if (metric := family.read(now)) is not None]
+        own = [metric for family in list(self._families) if (metric := family.read(now)) is not None]
+        return [*own, *(metric for read in self._sources for metric in read(now))]

@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics import Exemplar
 from leaderboard.telemetry.metrics import BOUNDS, Count, Duration, Metrics
 
 OTHER = "other"
+"""Everybody without a place; a tenant of that very slug is always among them."""
 OUTCOMES = ("ok", "refused", "limited", "failed")
 """Answers below 400; 4xx but 429; 429; 5xx."""
 SERIES_A_TENANT = len(BOUNDS) + 1 + 2 + len(OUTCOMES)
@@ -27,8 +28,8 @@ class Context(Protocol):
     """What is asked of a request's key."""
 
     @property
-    def tenant_id(self) -> int:
-        """The tenant."""
+    def tenant(self) -> str:
+        """The tenant's slug."""
 
     @property
     def rate(self) -> int:
@@ -69,12 +70,12 @@ class TenantMetrics:
             unit="{request}",
             most=(cap + 1) * len(OUTCOMES),
         )
-        self._places: dict[int, _Place] = {}
+        self._places: dict[str, _Place] = {}
         self._owners = 0
 
     def record(self, context: Context, seconds: float, status: int, exemplar: Exemplar | None) -> None:
         """Count one answered request."""
-        place = self._places.get(context.tenant_id)
+        place = self._places.get(context.tenant)
         if place is None:
             place = self._admit(context)
         place.requests += 1
@@ -102,22 +103,24 @@ class TenantMetrics:
     def _admit(self, context: Context) -> _Place:
         place = _Place(context.rate, *self._series(OTHER), own=False)
         if len(self._places) < MAX_KNOWN:
-            self._places[context.tenant_id] = place
+            self._places[context.tenant] = place
             if self._owners < self._cap:
-                self._own(context.tenant_id, place)
+                self._own(context.tenant, place)
         return place
 
-    def _own(self, tenant: int, place: _Place) -> None:
-        place.duration, place.counts = self._series(str(tenant))
+    def _own(self, tenant: str, place: _Place) -> None:
+        if tenant == OTHER:
+            return
+        place.duration, place.counts = self._series(tenant)
         place.own = True
         self._owners += 1
 
-    def _vacate(self, tenant: int, place: _Place) -> None:
+    def _vacate(self, tenant: str, place: _Place) -> None:
         if not place.own:
             return
-        self._durations.drop(str(tenant))
+        self._durations.drop(tenant)
         for outcome in OUTCOMES:
-            self._requests.drop(str(tenant), outcome)
+            self._requests.drop(tenant, outcome)
         place.duration, place.counts = self._series(OTHER)
         place.own = False
         self._owners -= 1

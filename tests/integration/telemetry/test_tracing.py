@@ -92,7 +92,7 @@ async def test_a_write_is_a_server_span_with_its_redis_calls_below(world):
         "url.path": "/v1/scores/update",
         "url.scheme": "http",
         "http.response.status_code": 200,
-        "leaderboard.tenant": str(tenant.id),
+        "leaderboard.tenant": tenant.slug,
         "leaderboard.project": "default",
     }
     assert script.attributes == {
@@ -156,8 +156,8 @@ async def test_requests_and_refusals_are_counted_per_tenant_with_latency_and_red
     assert codes.count(429) >= 1
     assert unknown.status_code == 401
     counted = {(p.attributes["leaderboard.tenant"], p.attributes["outcome"]): p.value for p in requests if p.value}
-    assert counted == {(str(tenant.id), "ok"): codes.count(200), (str(tenant.id), "limited"): codes.count(429)}
-    assert {p.attributes["leaderboard.tenant"]: p.count for p in per_tenant if p.count} == {str(tenant.id): 4}
+    assert counted == {(tenant.slug, "ok"): codes.count(200), (tenant.slug, "limited"): codes.count(429)}
+    assert {p.attributes["leaderboard.tenant"]: p.count for p in per_tenant if p.count} == {tenant.slug: 4}
     by_status = {point.attributes["http.response.status_code"]: point.count for point in latency}
     assert by_status == {200: codes.count(200), 429: codes.count(429), 401: 1}
     assert {point.attributes["http.route"] for point in latency} == {"/v1/leaderboards/{leaderboard}/top"}

@@ -11,7 +11,7 @@ FREE, PRO = 100, 2_000
 
 
 class Context(NamedTuple):
-    tenant_id: int
+    tenant: str
     rate: int
 
 
@@ -49,7 +49,7 @@ def test_ten_thousand_active_tenants_stay_under_the_cap(metrics):
     for minute in range(5):
         for tenant in range(10_000):
             for status in (200, 404, 429, 503):
-                tenants.record(Context(tenant, PRO if tenant % 97 == minute else FREE), 0.001, status, None)
+                tenants.record(Context(f"t{tenant}", PRO if tenant % 97 == minute else FREE), 0.001, status, None)
         assert series(metrics) <= 101 * SERIES_A_TENANT
         tenants.rank()
         assert series(metrics) <= 101 * SERIES_A_TENANT
@@ -60,7 +60,7 @@ def test_every_request_counts_once(metrics):
     tenants = TenantMetrics(metrics, cap=3)
     for tenant in range(10):
         for _ in range(tenant + 1):
-            tenants.record(Context(tenant, FREE), 0.001, 200, None)
+            tenants.record(Context(f"t{tenant}", FREE), 0.001, 200, None)
     assert sum(read(metrics, "leaderboard.tenant.requests").values()) == 55
     assert sum(read(metrics, "leaderboard.tenant.request.duration").values()) == 55
 
@@ -68,40 +68,48 @@ def test_every_request_counts_once(metrics):
 def test_the_larger_plan_has_the_place_then_the_more_traffic(metrics):
     tenants = TenantMetrics(metrics, cap=2)
     for tenant in (1, 2, 3, 4):
-        tenants.record(Context(tenant, FREE), 0.001, 200, None)
-    assert own(metrics) == {"1", "2"}  # who came first, until the next round
+        tenants.record(Context(f"t{tenant}", FREE), 0.001, 200, None)
+    assert own(metrics) == {"t1", "t2"}  # who came first, until the next round
     for _ in range(10):
-        tenants.record(Context(3, FREE), 0.001, 200, None)
-    tenants.record(Context(9, PRO), 0.001, 200, None)
+        tenants.record(Context("t3", FREE), 0.001, 200, None)
+    tenants.record(Context("t9", PRO), 0.001, 200, None)
     tenants.rank()
-    assert own(metrics) == {"9", "3"}
+    assert own(metrics) == {"t9", "t3"}
 
 
 def test_equals_do_not_push_each_other_out(metrics):
     tenants = TenantMetrics(metrics, cap=1)
     for tenant, requests in ((1, 10), (2, 15)):
         for _ in range(requests):
-            tenants.record(Context(tenant, FREE), 0.001, 200, None)
+            tenants.record(Context(f"t{tenant}", FREE), 0.001, 200, None)
     tenants.rank()
-    assert own(metrics) == {"1"}
+    assert own(metrics) == {"t1"}
 
 
 def test_a_tenant_that_is_silent_gives_its_place_back(metrics):
     tenants = TenantMetrics(metrics, cap=1)
-    tenants.record(Context(1, PRO), 0.001, 200, None)
+    tenants.record(Context("t1", PRO), 0.001, 200, None)
     for _ in range(10):
         tenants.rank()
     assert own(metrics) == set()
-    tenants.record(Context(2, FREE), 0.001, 200, None)
-    assert own(metrics) == {"2"}
+    tenants.record(Context("t2", FREE), 0.001, 200, None)
+    assert own(metrics) == {"t2"}
 
 
 def test_a_cap_of_none_is_everybody_together(metrics):
     tenants = TenantMetrics(metrics, cap=0)
     for tenant in range(5):
-        tenants.record(Context(tenant, PRO), 0.001, 200, None)
+        tenants.record(Context(f"t{tenant}", PRO), 0.001, 200, None)
     tenants.rank()
     assert read(metrics, "leaderboard.tenant.request.duration") == {OTHER: 5}
+
+
+def test_a_tenant_called_other_is_among_the_others(metrics):
+    tenants = TenantMetrics(metrics, cap=2)
+    for tenant in (OTHER, "t1", "t2", "t3"):
+        tenants.record(Context(tenant, FREE), 0.001, 200, None)
+    tenants.rank()
+    assert read(metrics, "leaderboard.tenant.requests") == {OTHER: 2, "t1": 1, "t2": 1}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_a_cap_of_none_is_everybody_together(metrics):
     [(200, "ok"), (304, "ok"), (404, "refused"), (422, "refused"), (429, "limited"), (503, "failed")],
 )
 def test_outcomes(metrics, status, outcome):
-    TenantMetrics(metrics, cap=1).record(Context(1, FREE), 0.001, status, None)
+    TenantMetrics(metrics, cap=1).record(Context("t1", FREE), 0.001, status, None)
     counted = {
         point.attributes["outcome"]
         for metric in metrics.read()

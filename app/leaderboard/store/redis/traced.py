@@ -93,7 +93,7 @@ class TracedMultiplexer(Multiplexer):
         telemetry.gauge(
             "leaderboard.redis.connected",
             lambda: [({}, int(self.connected))],
-            unit="1",
+            unit="{connection}",
             description="Whether the hot connection is up",
         )
 
