@@ -1,6 +1,6 @@
-"""The programs of a local Kubernetes API: found on the machine or in a cache, else built there once, with Go.
+"""The programs of a local Kubernetes API and of the observability stack: found, else built once, with Go.
 
-No package registry has kube-apiserver and etcd as programs, but the Go module proxy has their source, and the
+No package registry has kube-apiserver, etcd or Loki as programs, but the Go module proxy has their source, and the
 ``go.sum`` files in ``go/`` beside this file pin every byte of it. What is built lands in
 ``~/.cache/leaderboard/<tool>-<version>-<os>-<arch>/`` (``XDG_CACHE_HOME`` moves that), whole or not at all: it is built
 in a folder beside it, which is then renamed, under a lock that the kernel frees however its holder ends.
@@ -36,8 +36,8 @@ _MODULES = Path(__file__).parent / "go"
 _PROGRESS_SECONDS = 10.0
 _OLDEST_API: Version = (1, 30)  # the first with ValidatingAdmissionPolicy in v1
 _BY_HAND = (
-    f"Install Go from https://go.dev/dl, or set {ASSETS_VARIABLE} to a folder with kube-apiserver, etcd and kubectl "
-    "(the project controller-runtime has `setup-envtest` to get one)"
+    f"Install Go from https://go.dev/dl; for a Kubernetes API, {ASSETS_VARIABLE} may also name a folder with "
+    "kube-apiserver, etcd and kubectl (the project controller-runtime has `setup-envtest` to get one)"
 )
 
 
@@ -71,6 +71,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments that make it print its version."""
     on_path: tuple[Version, Version] | None = None
     """From and below which versions one on PATH will do; None: none will."""
+    tags: tuple[str, ...] = ()
+    """Go's build tags: what to leave out."""
+    linker_flags: tuple[str, ...] = ()
+    """Beside those that set the stamps and drop what only a debugger wants."""
 
 
 def _kubernetes(name: str, *, seconds: int, show_version: str, on_path: tuple[Version, Version] | None = None) -> Tool:
@@ -126,6 +130,58 @@ KWOK = Tool(
 )
 PRETENDED_CLUSTER = (KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KWOK)
 _ASSETS = (ETCD, KUBE_APISERVER, KUBECTL)
+
+# What `leaderboard up --observe` shows the platform with. One module has Prometheus and promtool.
+COLLECTOR = Tool(
+    name="otelcol",
+    version="v0.161.0",
+    module="collector",
+    package="leaderboard.saas/tools/collector",
+    stamps={},
+    seconds=150,
+    show_version=("--version",),
+)
+
+
+def _prometheus(name: str, *, seconds: int) -> Tool:
+    version = "v0.313.5"  # of the module: Prometheus 3.13.5
+    return Tool(
+        name=name,
+        version=version,
+        module="prometheus",
+        package=f"github.com/prometheus/prometheus/cmd/{name}",
+        stamps={"github.com/prometheus/common/version.Version": "3.13.5"},
+        seconds=seconds,
+        show_version=("--version",),
+        # The clients of every cloud that it could find targets in. It has none to find: it is written to.
+        tags=("remove_all_sd",),
+    )
+
+
+PROMETHEUS = _prometheus("prometheus", seconds=120)
+PROMTOOL = _prometheus("promtool", seconds=30)
+LOKI = Tool(
+    name="loki",
+    version="v3.7.8",
+    module="loki",
+    package="github.com/grafana/loki/v3/cmd/loki",
+    stamps={"github.com/grafana/loki/v3/pkg/util/build.Version": "3.7.8"},
+    seconds=400,
+    show_version=("-version",),
+)
+TEMPO = Tool(
+    name="tempo",
+    version="v1.5.1-0.20230524121406-1dc1bfe7085b",  # a commit between 2.1 and 2.2: tags of v2 are no Go module's
+    module="tempo",
+    package="leaderboard.saas/tools/tempo",
+    stamps={},
+    seconds=240,
+    show_version=("-version",),
+    # One of its packages reaches into the standard library's `net`, which Go allows no more without this.
+    linker_flags=("-checklinkname=0",),
+)
+METRICS_ONLY = (COLLECTOR, PROMETHEUS, PROMTOOL)
+OBSERVABILITY = (*METRICS_ONLY, LOKI, TEMPO)
 
 
 def find_or_build(say: Say) -> KubernetesBinaries:
@@ -288,18 +344,20 @@ class Builder:
     def _build(self, tool: Tool, *, go: Path) -> None:
         module = str(_MODULES / tool.module)
         env = _go_environment()
+        how = ["-mod=readonly", *(["-tags", ",".join(tool.tags)] if tool.tags else [])]
         no_output = ["-f", "{{with .Error}}{{.}}{{end}}"]
         with self._partial(self._folder / _folder_name(tool.name, tool.version)) as partial:
             # `go build` would get the source too; alone, a failure for want of a network is told from one to compile.
             self._run(
-                [str(go), "list", "-C", module, "-mod=readonly", "-deps", *no_output, tool.package],
+                [str(go), "list", "-C", module, *how, "-deps", *no_output, tool.package],
                 what=f"getting the source of {tool.name} {tool.version}",
                 seconds=tool.seconds,
                 env=env,
                 excused=is_network_failure,
             )
             stamps = [f"-X {name}={value}" for name, value in tool.stamps.items()]
-            flags = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w", *stamps])]
+            linked = " ".join(["-s -w", *tool.linker_flags, *stamps])
+            flags = [*how, "-trimpath", "-buildvcs=false", "-ldflags", linked]
             self._run(
                 [str(go), "build", "-C", module, *flags, "-o", str(partial / tool.name), tool.package],
                 what=f"building {tool.name} {tool.version}",

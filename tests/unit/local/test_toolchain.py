@@ -6,10 +6,12 @@ import pytest
 from leaderboard.local import toolchain
 from leaderboard.local.process import LocalError
 from leaderboard.local.toolchain import (
+    COLLECTOR,
     ETCD,
     HELM,
     KUBE_APISERVER,
     KUBECTL,
+    OBSERVABILITY,
     PRETENDED_CLUSTER,
     TOOLS,
     Tool,
@@ -84,13 +86,31 @@ def test_any_other_failure_is_not_excused(text: str) -> None:
     assert not is_network_failure(text)
 
 
-@pytest.mark.parametrize("tool", [*TOOLS, *PRETENDED_CLUSTER], ids=lambda tool: tool.name)
-def test_a_tool_s_version_is_that_of_the_source_it_is_built_from(tool: Tool) -> None:
+OWN_MAINS = {"otelcol": "go.opentelemetry.io/collector/otelcol", "tempo": "github.com/grafana/tempo"}
+
+
+def required(tool: Tool) -> tuple[str, dict[str, str]]:
     text = (MODULES / tool.module / "go.mod").read_text()
-    versions = dict(re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE))
+    return text, dict(re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("tool", [*TOOLS, *PRETENDED_CLUSTER, *OBSERVABILITY], ids=lambda tool: tool.name)
+def test_a_tool_s_version_is_that_of_the_source_it_is_built_from(tool: Tool) -> None:
+    text, versions = required(tool)
+    if tool.name in OWN_MAINS:
+        assert tool.package == re.search(r"^module (\S+)$", text, re.MULTILINE)[1]
+        assert versions[OWN_MAINS[tool.name]] == tool.version
+        return
     module = max((path for path in versions if f"{tool.package}/".startswith(f"{path}/")), key=len)
     assert versions[module] == tool.version
     assert re.search(rf"^(?:tool )?\s*{re.escape(tool.package)}$", text, re.MULTILINE)
+
+
+def test_every_part_of_the_collector_is_of_one_release() -> None:
+    _, versions = required(COLLECTOR)
+    said = re.findall(r"gomod: (\S+) (v\S+)", (MODULES / "collector" / "builder.yaml").read_text())
+    assert len(said) > 5
+    assert {part: versions[part] for part, _ in said} == dict(said)
 
 
 def test_what_is_in_the_cache_is_taken_before_what_is_on_path(tmp_path: Path) -> None:
