@@ -44,8 +44,8 @@ demo-kube: $(STAMP) ## The same by way of Kubernetes: operator, kubectl, and an 
 	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo_kube $(if $(filter file,$(origin DATA)),,--data "$(DATA)") --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
 
 .PHONY: up
-up: $(STAMP) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080)
-	@$(WITH_REDIS) $(BIN)/leaderboard up --data "$(DATA)" --port "$(PORT)"
+up: $(STAMP) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080; OBSERVE=1: also Prometheus, Loki, Tempo)
+	@$(WITH_REDIS) $(BIN)/leaderboard up --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(OBSERVE)),--observe)
 
 .PHONY: test
 test: $(STAMP) ## All tests (PYTEST_ARGS='-k name' for some)
@@ -54,6 +54,10 @@ test: $(STAMP) ## All tests (PYTEST_ARGS='-k name' for some)
 .PHONY: e2e
 e2e: $(STAMP) ## The end-to-end tests only
 	$(WITH_REDIS) $(BIN)/pytest tests/e2e $(PYTEST_ARGS)
+
+.PHONY: e2e-observability
+e2e-observability: $(STAMP) ## The tests that need the whole observability stack (the first run builds it with Go, 15 minutes)
+	$(WITH_REDIS) $(BIN)/pytest -m observability $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## The long versions of the chaos and scale tests, about an hour (PYTEST_ARGS='-k name' for some)

@@ -37,8 +37,8 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long (`soak`) or more programs (`pulumi_up`), unless a -m speaks of it."""
-    unasked = [marker for marker in ("soak", "pulumi_up") if marker not in config.option.markexpr]
+    """Leave out what takes long (`soak`) or more programs (`observability`, `pulumi_up`), unless a -m speaks of it."""
+    unasked = [marker for marker in ("soak", "observability", "pulumi_up") if marker not in config.option.markexpr]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

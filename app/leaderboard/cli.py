@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("--break-lock", action="store_true", help="first remove the lock a crashed migration left")
     up = command("up", _up, "Run everything on this machine: Postgres, Redis, API and worker, until Ctrl-C.")
     local.add_arguments(up)
+    local.add_observe(up)
 
     apply = command("apply", _apply, "Make tenants and leaderboards as YAML documents describe them.")
     apply.add_argument(

@@ -30,7 +30,7 @@ from leaderboard_infra.settings import Settings
 
 FILES = Path(__file__).parents[2] / "grafana"
 COLLECTOR_IMAGE = "docker.io/otel/opentelemetry-collector-contrib:0.161.0"
-PROMETHEUS_IMAGE = "docker.io/prom/prometheus:v3.5.0"
+PROMETHEUS_IMAGE = "docker.io/prom/prometheus:v3.13.5"
 LOKI_IMAGE = "docker.io/grafana/loki:3.7.8"
 TEMPO_IMAGE = "docker.io/grafana/tempo:2.8.2"
 GRAFANA_IMAGE = "docker.io/grafana/grafana:11.6.0"

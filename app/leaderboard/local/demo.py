@@ -29,8 +29,8 @@ from leaderboard.domain.boards import ScoreUpdate
 from leaderboard.domain.documents import LeaderboardDocument, TenantDocument
 from leaderboard.domain.errors import DomainError, InvalidApiKey
 from leaderboard.domain.keys import digest, parse_key
-from leaderboard.local.process import LocalError, write_private
-from leaderboard.local.up import LocalPlatform, add_arguments, opener, supervise
+from leaderboard.local.process import LocalError, opener, write_private
+from leaderboard.local.up import LocalPlatform, add_arguments, supervise
 from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool
 
 DEFAULT_FILE = Path("examples/tenant.yaml")

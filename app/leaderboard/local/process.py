@@ -16,12 +16,15 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _TAIL_LINES = 40
+# A proxy from the environment has no business with a server on this machine.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class LocalError(RuntimeError):

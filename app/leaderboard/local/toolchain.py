@@ -138,7 +138,7 @@ COLLECTOR = Tool(
     module="collector",
     package="leaderboard.saas/tools/collector",
     stamps={},
-    seconds=150,
+    seconds=100,
     show_version=("--version",),
 )
 
@@ -158,8 +158,8 @@ def _prometheus(name: str, *, seconds: int) -> Tool:
     )
 
 
-PROMETHEUS = _prometheus("prometheus", seconds=120)
-PROMTOOL = _prometheus("promtool", seconds=30)
+PROMETHEUS = _prometheus("prometheus", seconds=100)
+PROMTOOL = _prometheus("promtool", seconds=60)
 LOKI = Tool(
     name="loki",
     version="v3.7.8",
@@ -175,7 +175,7 @@ TEMPO = Tool(
     module="tempo",
     package="leaderboard.saas/tools/tempo",
     stamps={},
-    seconds=240,
+    seconds=320,
     show_version=("-version",),
     # One of its packages reaches into the standard library's `net`, which Go allows no more without this.
     linker_flags=("-checklinkname=0",),

@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 from leaderboard.config import PREFIX
+from leaderboard.local import observe
+from leaderboard.local.observe import FILES, Observability
 from leaderboard.local.postgres import EmbeddedPostgres
 from leaderboard.local.process import (
     LOOPBACK,
@@ -31,6 +32,7 @@ from leaderboard.local.process import (
     free_port,
     is_ours,
     keep,
+    opener,
     port_is_free,
     processes,
     wait_until,
@@ -51,8 +53,6 @@ _LOG_LIMIT = 50_000_000  # bytes; a larger log is set aside at the next start, a
 
 Say = Callable[[str], None]
 P = TypeVar("P", bound="LocalPlatform")
-# A proxy from the environment has no business with a server on this machine.
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +63,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_observe(parser: argparse.ArgumentParser) -> None:
+    """Declare --observe, which the demos do not have."""
+    parser.add_argument(
+        "--observe",
+        action="store_true",
+        help="also start collector, Prometheus, Loki and Tempo, built once with Go where they are not in the cache "
+        "(about 15 minutes)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run ``leaderboard up`` until Ctrl-C or SIGTERM; return the exit code. `args` has `data` and `port`."""
-    return supervise(args.data, make=lambda: LocalPlatform(args.data, port=args.port), then=_stay)
+    """Run ``leaderboard up`` until Ctrl-C or SIGTERM; return the exit code. `args` has `data`, `port`, `observe`."""
+
+    def make() -> LocalPlatform:
+        programs = observe.find_or_build(print) if args.observe else None
+        return LocalPlatform(args.data, port=args.port, observability=programs)
+
+    return supervise(args.data, make=make, then=_stay)
 
 
 def _stay(platform: "LocalPlatform") -> None:
@@ -77,11 +92,25 @@ def _stay(platform: "LocalPlatform") -> None:
   API       {platform.url}   (its page: {platform.url}/docs)
   log       {platform.folder / "log"}
   settings  {platform.folder / "env"}
-  next      {shlex.join(apply)}
+  next      {shlex.join(apply)}{_where_to_look(platform.observability)}
 
 Ctrl-C stops everything; the data stays.""")
     sys.stdout.flush()
     platform.watch()
+
+
+def _where_to_look(stack: Observability | None) -> str:
+    if stack is None:
+        return ""
+    files = Path(os.path.relpath(FILES))
+    return f"""
+
+  Prometheus  {stack.prometheus_url}
+  Loki        {stack.loki_url}
+  Tempo       {stack.tempo_url}
+  OTLP        {stack.otlp_url}   (HTTP)
+  Grafana is not among them: point one of yours at these as {files / "provisioning/datasources"} does, with the
+  dashboards of {files / "dashboards"}; or run all in containers: {files / "docker-compose.yaml"}"""
 
 
 def supervise(folder: Path, *, make: Callable[[], P], then: Callable[[P], None]) -> int:
@@ -137,10 +166,18 @@ def locked(folder: Path) -> Iterator[None]:
 class LocalPlatform:
     """Postgres, Redis, API and worker on `folder`, whose lock the caller holds. `port` 0 takes a free one.
 
+    `observability` has the programs of its stack, by name; None: no telemetry leaves, unless the environment says so.
     `url`, `env` (the children's settings), `pepper` and the servers' own `.url` are for who works with it.
     """
 
-    def __init__(self, folder: Path, *, port: int = DEFAULT_PORT, say: Say = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = DEFAULT_PORT,
+        say: Say = print,
+        observability: Mapping[str, Path] | None = None,
+    ) -> None:
         self.folder = folder
         self._say = say
         self._began = time.monotonic()
@@ -157,6 +194,11 @@ class LocalPlatform:
         self.postgres = EmbeddedPostgres(folder / "postgres", log=self._log)
         self.redis = EmbeddedRedis(folder / "redis", log=self._log, appendfsync="everysec")
         self.pepper = keep(folder / "pepper", lambda: secrets.token_hex(32))
+        self.observability = (
+            None
+            if observability is None
+            else Observability(folder / "observability", programs=observability, log=self._log)
+        )
         self.api: Child | None = None
         self.worker: Child | None = None
         self.env: Mapping[str, str] = {}
@@ -178,6 +220,9 @@ class LocalPlatform:
         write_private(self.folder / "env", "".join(lines))
         with self._step("migrations"):
             self._migrate()
+        if self.observability is not None:
+            with self._step("observability"):
+                self.observability.start()
         with self._step("API and worker"):
             self.api = self._run("api", "leaderboard.cli", "serve")
             self.worker = self._run("worker", "leaderboard.cli", "work")
@@ -203,6 +248,8 @@ class LocalPlatform:
         seconds = _WORKER_CRASH_SECONDS if crashed else _WORKER_DRAIN_SECONDS
         if self.worker is not None and not self.worker.stop(seconds=seconds):
             self._say(f"  the worker did not finish within {seconds:g} s and was killed; it goes on at the next start")
+        if self.observability is not None:
+            self.observability.stop()
         self.redis.stop()
         self.postgres.stop()
         self._log.note("up", f"supervisor {os.getpid()} stopped everything")
@@ -210,7 +257,8 @@ class LocalPlatform:
 
     def _children(self) -> list[Child]:
         every = (self.postgres.child, self.redis.child, self.api, self.worker)
-        return [child for child in every if child is not None]
+        seen_by = [] if self.observability is None else self.observability.children
+        return [child for child in every if child is not None] + seen_by
 
     def _run(self, name: str, module: str, *args: str, env: Mapping[str, str] | None = None) -> Child:
         python = [sys.executable, "-X", self._mark, "-m", module, *args]
@@ -235,12 +283,20 @@ class LocalPlatform:
             raise LocalError(f"{what} was not ready within {_READY_SECONDS:g} s: {_why_not_ready(url)}")
 
     def _settings(self) -> dict[str, str]:
-        return {
+        return self._telemetry() | {
             f"{PREFIX}REDIS_URL": self.redis.url,
             f"{PREFIX}DATABASE_URL": self.postgres.url,
             f"{PREFIX}PEPPER": self.pepper,
             f"{PREFIX}BIND": f"{LOOPBACK}:{self.port}",
         }
+
+    def _telemetry(self) -> dict[str, str]:
+        if self.observability is None:
+            return {}
+        # One person looks at one machine: every trace, and what happened a moment ago. Who knows better says so.
+        ours = {"OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+        ours = {name: os.environ.get(name, value) for name, value in ours.items()}
+        return ours | {f"{PREFIX}TELEMETRY": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": self.observability.otlp_url}
 
     def _end_leftovers(self) -> None:
         """Stop the API and worker of a supervisor that was killed; Postgres and Redis see to their own."""

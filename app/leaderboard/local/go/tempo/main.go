@@ -116,4 +116,3 @@ func load(config *app.Config, file string, expand bool) error {
 	config.Generator.Ring.InstanceAddr = "127.0.0.1"
 	return nil
 }
-
