@@ -166,7 +166,7 @@ LOKI = Tool(
     module="loki",
     package="github.com/grafana/loki/v3/cmd/loki",
     stamps={"github.com/grafana/loki/v3/pkg/util/build.Version": "3.7.8"},
-    seconds=400,
+    seconds=500,
     show_version=("-version",),
 )
 TEMPO = Tool(
