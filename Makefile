@@ -107,10 +107,14 @@ pulumi-docs: $(STAMP) ## Write the stacks' settings into Pulumi.yaml and pulumi/
 chart-docs: $(STAMP) ## Write the table of values in the chart's README
 	$(BIN)/python tests/charts/readme.py
 
+.PHONY: dashboards
+dashboards: $(STAMP) ## Write Grafana's dashboards from their code
+	PYTHONPATH=grafana $(BIN)/python -m leaderboard_dashboards
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
-	find app operator pulumi tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app operator pulumi grafana tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
 	@python=$$($(FIND_PYTHON)); \
