@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from grafana_foundation_sdk.builders import common, logs, loki, prometheus, stat, table, tempo, timeseries
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.builders import logs, loki, prometheus, stat, table, tempo, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
@@ -14,8 +15,7 @@ from leaderboard_dashboards.queries import TENANTS, Language, Query, Shape
 
 WIDTH = 24
 """Columns of Grafana's grid."""
-UIDS = ("leaderboard-overview", "leaderboard-tenant", "leaderboard-stores", "leaderboard-operator", "leaderboard-tracing")
-_TENANT_LINK = "/d/leaderboard-tenant?var-tenant=${__data.fields.leaderboard_tenant}&${__url_time_range}"
+_TENANT_LINK = "/d/leaderboard-tenant?var-tenant=${__value.raw}&${__url_time_range}"
 _TRACE_LINK = "/d/leaderboard-tracing?var-trace_id=${__value.raw}&${__url_time_range}"
 _OBJECTIVE = 0.01
 """Seconds: the platform's promise, a line in panels of latency."""
@@ -77,10 +77,7 @@ def lines(title: str, *queries: Query, width: int = 8, height: int = 8) -> Panel
     return panel
 
 
-def _dashed() -> Builder[object]:  # the SDK's builder of the threshold line
-    from grafana_foundation_sdk.builders import common
-    from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
-
+def _dashed() -> common.GraphThresholdsStyleConfig:
     return common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
 
 
@@ -106,9 +103,10 @@ def number(title: str, query: Query, *, red_at: float | None = None, width: int 
 def tenants(title: str, *queries: Query, names: Sequence[str], height: int = 9) -> Panel:
     """A row for each tenant, a column named by `names` for each query; the tenant leads to its dashboard."""
     hidden = {"Time": True}
-    renamed = {"leaderboard_tenant": "tenant", "leaderboard_tenant_slug": "slug"}
+    renamed = {"leaderboard_tenant": "tenant"}
     panel = (
         table.Panel()
+        .inspect(False)
         .title(title)
         .description(_about(queries))
         .unit("short")
@@ -121,8 +119,8 @@ def tenants(title: str, *queries: Query, names: Sequence[str], height: int = 9) 
     for ref, name, query in zip("ABCDEFGH", names, queries, strict=False):
         renamed[f"Value #{ref}"] = name
         panel = panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=query.unit)])
-    link = {"title": "Open the tenant", "url": _TENANT_LINK.replace("leaderboard_tenant}", "tenant}")}
-    panel = panel.override_by_regexp("tenant|slug", [models.DynamicConfigValue(id_val="links", value=[link])])
+    link = {"title": "Open the tenant", "url": _TENANT_LINK}
+    panel = panel.override_by_name("tenant", [models.DynamicConfigValue(id_val="links", value=[link])])
     organized = {"excludeByName": hidden, "renameByName": renamed}
     return panel.with_transformation(models.DataTransformerConfig(id_val="organize", options=organized))
 
@@ -143,6 +141,7 @@ def found(title: str, query: Query, *, width: int = 12, height: int = 9) -> Pane
     link = {"title": "Show the trace and its log lines", "url": _TRACE_LINK}
     return (
         table.Panel()
+        .inspect(False)
         .title(title)
         .description(query.description)
         .span(width)
@@ -170,13 +169,13 @@ def written(title: str, query: Query, *, width: int = 12, height: int = 9) -> Pa
 
 
 def tenant_variable() -> Builder[models.VariableModel]:
-    """The tenant, shown by its slug; its value is the number that metrics and spans have."""
+    """The tenant, by its slug."""
     return (
         builders.QueryVariable("tenant")
         .label("Tenant")
         .datasource(source(Language.PROMQL))
         .query(f"query_result({TENANTS.text})")
-        .regex('/leaderboard_tenant="(?<value>[^"]+)".*leaderboard_tenant_slug="(?<text>[^"]+)"/')
+        .regex('/leaderboard_tenant="([^"]+)"/')
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
     )
@@ -211,5 +210,5 @@ def page(
     for number_, panel in enumerate(panels, 1):
         made = made.with_panel(panel)
         assert made._internal.panels is not None
-        made._internal.panels[-1].id_val = number_  # type: ignore[union-attr]
+        made._internal.panels[-1].id_val = number_
     return made.build()

@@ -55,7 +55,7 @@ SAMPLES = {
     "$__rate_interval": "1m",
     "$__interval": "1m",
     "$__range": "1h",
-    "$tenant": "1",
+    "$tenant": "acme",
     "$trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 }
 """A value for each variable, for parsers. `$trace_id` is W3C's example."""
@@ -90,15 +90,6 @@ _WITHIN_10_MS = 'le="0.01"'
 _FAILED = 'outcome="failed"'
 _LIMITED = 'outcome="limited"'
 _UNAVAILABLE = 'decision="unavailable"'
-_SLUG = "max by (leaderboard_tenant, leaderboard_tenant_slug) (leaderboard_tenant_info)"
-
-
-def _named(vector: str) -> str:
-    """Give series of tenants their slug; `other` has none and stays as it is."""
-    return (
-        f"({vector}) * on (leaderboard_tenant) group_left (leaderboard_tenant_slug) {_SLUG}"
-        f" or on (leaderboard_tenant) ({vector})"
-    )
 
 
 # Platform: requests.
@@ -128,16 +119,14 @@ REQUESTS_BY_STATUS = Query(
 )
 ERRORS_SHARE = Query(
     name="errors_share",
-    text=f"({_rate(f'{_HTTP}_count', _STATUS_5XX)} or vector(0))"
-    f" / ({_rate(f'{_HTTP}_count')} > 0)",
+    text=f"({_rate(f'{_HTTP}_count', _STATUS_5XX)} or vector(0)) / ({_rate(f'{_HTTP}_count')} > 0)",
     unit="percentunit",
     description="Share of requests answered with 5xx. The objective is below 0.1%.",
     legend="5xx",
 )
 LIMITED_SHARE = Query(
     name="limited_share",
-    text=f"({_rate(f'{_HTTP}_count', _STATUS_429)} or vector(0))"
-    f" / ({_rate(f'{_HTTP}_count')} > 0)",
+    text=f"({_rate(f'{_HTTP}_count', _STATUS_429)} or vector(0)) / ({_rate(f'{_HTTP}_count')} > 0)",
     unit="percentunit",
     description="Share of requests refused with 429, for want of tokens in the tenant's plan.",
     legend="429",
@@ -174,7 +163,8 @@ LATENCY_BY_ROUTE = tuple(
 )
 PROCESSES = Query(
     name="processes",
-    text="count by (service_name) (count by (service_name, service_instance_id) (leaderboard_telemetry_exported_total))",
+    text="count by (service_name)"
+    " (count by (service_name, service_instance_id) (leaderboard_telemetry_exported_total))",
     unit="short",
     description="Processes that report, by role. An API pod has one for each of its workers.",
     labels=("service_name",),
@@ -200,45 +190,37 @@ TELEMETRY_EXPORTED = Query(
 
 TOP_TENANTS = Query(
     name="top_tenants",
-    text=f"topk(10, {_named(_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant'))})",
+    text=f"topk(10, {_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant')})",
     unit="reqps",
     description="The ten tenants with most requests a second; `other` are those beyond the cap together.",
     labels=("leaderboard_tenant",),
-    optional=("leaderboard_tenant_slug",),
-    legend="{{leaderboard_tenant_slug}} ({{leaderboard_tenant}})",
+    legend="{{leaderboard_tenant}}",
 )
 TENANTS_FAILED = Query(
     name="tenants_failed",
-    text=_named(
-        f"{_rate('leaderboard_tenant_requests_total', _FAILED, 'leaderboard_tenant')}"
-        f" / ({_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant')} > 0)"
-    ),
+    text=f"{_rate('leaderboard_tenant_requests_total', _FAILED, 'leaderboard_tenant')}"
+    f" / ({_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant')} > 0)",
     unit="percentunit",
     description="Share of each tenant's requests answered with 5xx.",
     labels=("leaderboard_tenant",),
-    optional=("leaderboard_tenant_slug",),
-    legend="{{leaderboard_tenant_slug}} ({{leaderboard_tenant}})",
+    legend="{{leaderboard_tenant}}",
 )
 TENANTS_LIMITED = Query(
     name="tenants_limited",
-    text=_named(
-        f"{_rate('leaderboard_tenant_requests_total', _LIMITED, 'leaderboard_tenant')}"
-        f" / ({_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant')} > 0)"
-    ),
+    text=f"{_rate('leaderboard_tenant_requests_total', _LIMITED, 'leaderboard_tenant')}"
+    f" / ({_rate('leaderboard_tenant_requests_total', by='leaderboard_tenant')} > 0)",
     unit="percentunit",
     description="Share of each tenant's requests refused with 429.",
     labels=("leaderboard_tenant",),
-    optional=("leaderboard_tenant_slug",),
-    legend="{{leaderboard_tenant_slug}} ({{leaderboard_tenant}})",
+    legend="{{leaderboard_tenant}}",
 )
 TENANTS_P99 = Query(
     name="tenants_p99",
-    text=_named(_quantile("0.99", _TENANT, by="leaderboard_tenant")),
+    text=_quantile("0.99", _TENANT, by="leaderboard_tenant"),
     unit="s",
     description="p99 of each tenant's requests.",
     labels=("leaderboard_tenant",),
-    optional=("leaderboard_tenant_slug",),
-    legend="{{leaderboard_tenant_slug}} ({{leaderboard_tenant}})",
+    legend="{{leaderboard_tenant}}",
 )
 _ONE = 'leaderboard_tenant="$tenant"'
 TENANT_OUTCOMES = Query(
@@ -304,9 +286,12 @@ TENANT_TRACES = Query(
 
 REDIS_P50 = Query(
     name="redis_p50",
-    text=_quantile("0.5", _OPERATION, by="db_stored_procedure_name", matchers=(
-        'db_system_name="redis", db_stored_procedure_name!=""'
-    )),
+    text=_quantile(
+        "0.5",
+        _OPERATION,
+        by="db_stored_procedure_name",
+        matchers=('db_system_name="redis", db_stored_procedure_name!=""'),
+    ),
     unit="s",
     description="Median of a script's round trip to Redis, from the write that carried it to the read of its answer.",
     labels=("db_stored_procedure_name",),
@@ -314,9 +299,12 @@ REDIS_P50 = Query(
 )
 REDIS_P99 = Query(
     name="redis_p99",
-    text=_quantile("0.99", _OPERATION, by="db_stored_procedure_name", matchers=(
-        'db_system_name="redis", db_stored_procedure_name!=""'
-    )),
+    text=_quantile(
+        "0.99",
+        _OPERATION,
+        by="db_stored_procedure_name",
+        matchers=('db_system_name="redis", db_stored_procedure_name!=""'),
+    ),
     unit="s",
     description="p99 of a script's round trip to Redis.",
     labels=("db_stored_procedure_name",),
@@ -455,7 +443,9 @@ LEDGER_DEAD = Query(
 )
 POSTGRES_LATENCY = Query(
     name="postgres_latency",
-    text=_quantile("0.99", _OPERATION, by="db_operation_name, db_collection_name", matchers='db_system_name="postgresql"'),
+    text=_quantile(
+        "0.99", _OPERATION, by="db_operation_name, db_collection_name", matchers='db_system_name="postgresql"'
+    ),
     unit="s",
     description="p99 of statements of the ledger.",
     labels=("db_operation_name",),
@@ -688,12 +678,11 @@ LINES_BY_LEVEL = Query(
 
 TENANTS = Query(
     name="tenants",
-    text=f'{_SLUG} or label_replace(label_replace(vector(1), "leaderboard_tenant", "other", "", ""),'
-    ' "leaderboard_tenant_slug", "all others", "", "")',
+    text="group by (leaderboard_tenant) (leaderboard_tenant_requests_total)",
     unit="short",
-    description="Tenants with metrics of their own, and `other`.",
-    labels=("leaderboard_tenant", "leaderboard_tenant_slug"),
-    legend="{{leaderboard_tenant_slug}}",
+    description="Slugs of the tenants with metrics of their own, and `other`.",
+    labels=("leaderboard_tenant",),
+    legend="{{leaderboard_tenant}}",
 )
 
 

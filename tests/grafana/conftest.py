@@ -1,0 +1,6 @@
+"""The dashboards' code is beside their JSON, not below app/."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "grafana"))
