@@ -111,6 +111,10 @@ chart-docs: $(STAMP) ## Write the table of values in the chart's README
 dashboards: $(STAMP) ## Write Grafana's dashboards from their code
 	PYTHONPATH=grafana $(BIN)/python -m leaderboard_dashboards
 
+.PHONY: dashboard-pictures
+dashboard-pictures: $(STAMP) ## Draw the dashboards for docs/, of the real servers under load (needs chromium)
+	DASHBOARD_PICTURES=docs/pictures $(WITH_REDIS) $(BIN)/pytest -m observability -k preview_of_every tests/operator/integration
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

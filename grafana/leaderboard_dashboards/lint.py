@@ -13,10 +13,11 @@ WIDTH = 24
 _BUILT_IN = {"__rate_interval", "__interval", "__range"}
 _UIDS = {language.value for language in Language}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|(\w+))")
+_KNOWN = frozenset(query.text for query in ALL)
 _WITHOUT_UNIT = {"logs", "traces"}
 
 
-def problems(dashboard: Json, known: Collection[str] = frozenset(query.text for query in ALL)) -> list[str]:
+def problems(dashboard: Json, known: Collection[str] = _KNOWN) -> list[str]:
     """Return what is wrong with a dashboard, a sentence each; `known` are the texts of queries that it may ask."""
     panels = dashboard.get("panels") or []
     return [

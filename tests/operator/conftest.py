@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from leaderboard.local.kubernetes import Cluster, EmbeddedKubernetes
-from leaderboard.local.toolchain import KUBECTL, KubernetesBinaries
+from leaderboard.local.toolchain import KUBECTL, METRICS_ONLY, OBSERVABILITY, KubernetesBinaries
+from support import programs as stack_programs
 from support.kubernetes import (
     MakeKubernetes,
     MakeNamespace,
@@ -40,6 +41,7 @@ _numbers = itertools.count(1)
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     build_what_is_used(session)
+    stack_programs.build_what_is_used(session, [(METRICS_ONLY, {"seen"}), (OBSERVABILITY, {"seen_whole"})])
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 What is not sampled makes nothing: its metrics are a few additions (`telemetry/metrics.py`).
 """
 
+import logging
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -19,6 +20,10 @@ from leaderboard.telemetry.redact import redact_keys
 from leaderboard.telemetry.sampling import parse
 from leaderboard.telemetry.spans import CURRENT, Value
 
+log = logging.getLogger(__name__)
+
+SLOW_SECONDS = 0.01
+"""What the platform promises. A sampled request that took longer has a log line, one a second at most."""
 _ARRIVED = "leaderboard.arrived"
 """Where the scope has the time at which the request came, of time.perf_counter."""
 
@@ -49,6 +54,7 @@ class Tracing:
             "error.type",
         )
         self._series: dict[tuple[str, str, int], Duration] = {}
+        self._next_line = 0.0
 
     async def process_resource(
         self,
@@ -115,6 +121,10 @@ class Tracing:
             self._tenants.record(context, seconds, status, exemplar)
         if span is not None:
             span.attributes["http.response.status_code"] = status
+            if seconds > SLOW_SECONDS and (now := time.monotonic()) >= self._next_line:
+                self._next_line = now + 1.0
+                about = {"route": req.uri_template, "status": status, "milliseconds": round(seconds * 1000, 1)}
+                log.info("slow request", extra=about)
             if status >= 500:
                 span.fail(getattr(req.context, "error", None), kind=str(status))
             CURRENT.reset(req.context.span_token)

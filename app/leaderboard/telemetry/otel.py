@@ -8,7 +8,6 @@ certificates, for one signal or all), ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_SERVI
 Nothing here is global, so a test reads what it caused and nothing else.
 """
 
-import ctypes
 import logging
 import os
 import socket
@@ -44,8 +43,6 @@ from leaderboard.telemetry.sampling import Sampler
 from leaderboard.telemetry.spans import Tracer
 from leaderboard.telemetry.tenants import TenantMetrics
 
-_M_ARENA_MAX = -8
-"""mallopt(3)"""
 FLUSH_SECONDS = 3.0
 """How long the end of a process waits for its telemetry, all signals together: gunicorn gives 25 s for everything."""
 
@@ -207,15 +204,6 @@ def resource_of(service: str, *, instance: str) -> Resource:
     return _Resource(dict(whole.attributes), whole.schema_url)
 
 
-def _one_arena() -> None:
-    """Let all threads share glibc's first heap. What one thread makes and another frees, as spans are, leaves holes
-    in a heap of each thread's own, and the process grows for as long as it is traced.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have no arenas
-        mallopt(_M_ARENA_MAX, 1)
-
-
 def set_up(
     service: str,
     *,
@@ -229,7 +217,6 @@ def set_up(
     `tenants` is how many have metrics of their own, `ratio` the share of traces that is sampled where no variable says.
     Raises ConfigError for a wrong variable.
     """
-    _one_arena()
     telemetry = Telemetry(
         resource_of(service, instance=instance),
         sampler=sampling.from_environment(environ, default=ratio),

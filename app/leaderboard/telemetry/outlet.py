@@ -5,6 +5,7 @@ batch that the SDK's exporter gave up (it tries again for ``OTEL_EXPORTER_OTLP_T
 the log has one line a minute. Metrics lose nothing but their points in time: they are cumulative.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -41,6 +42,9 @@ class Losses:
                 return
             self._next_line = now + QUIET_SECONDS
             total, self._said = sum(self.dropped.values()) - self._said, sum(self.dropped.values())
+        # The exceptions of failed exports and their frames hold each other and what was to be sent. The API's collector
+        # is tuned for requests that leave no such cycles (api/asgi.py): it would find them after hours.
+        gc.collect()
         log.warning(
             "telemetry does not get out: %d items dropped since this was last said (%s: %s)", total, signal, why
         )
@@ -125,10 +129,12 @@ class Outlet(Generic[Item]):
             except Exception:
                 log.exception("telemetry (%s) could not be encoded", self._signal)
                 taken = False
+            number = len(batch)
+            batch.clear()  # frames of a failed export may hold it for a while
             if taken:
-                self.exported += len(batch)
+                self.exported += number
             else:
-                self._losses.add(self._signal, "refused", len(batch))
+                self._losses.add(self._signal, "refused", number)
         full, self._full = self._full, 0
         if full:
             self._losses.add(self._signal, "full", full)
