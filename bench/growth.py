@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import shapes
 from leaderboard.store.redis import keys
-from load import BenchError, Sample, median
+from load import BenchError, Sample
 from sections import SATURATED, Bench, Row
 from sink import Sink
 from stack import cpu_seconds
@@ -140,13 +140,14 @@ def telemetry(bench: Bench) -> dict[str, list[Row]]:
                 "telemetry on": lambda: bench.saturate(traced, shape),
             }
         )
-        rate = SATURATED * (median(saturated[0].samples, "rate") or 0)
+        rate = SATURATED * bench.flood(bench.ours, shape).rate
         steady = bench.interleave(
             {
                 "telemetry off": lambda: bench.constant(bench.ours, shape, rate=rate),
                 "telemetry on": lambda: bench.constant(traced, shape, rate=rate),
                 "telemetry on, the collector killed": alone,
-            }
+            },
+            repeats=bench.plan.latency_repeats,
         )
         stack.stop_server(traced)
         if not spans < sink.spans or not sink.metrics:
