@@ -3,9 +3,8 @@
 import contextlib
 import json
 import os
-import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import pytest
 from leaderboard.local.kubernetes import Cluster, EmbeddedKubernetes, KubectlFailed
 from leaderboard.local.process import LocalError, Log, wait_until
 from leaderboard.local.toolchain import KUBECTL, TOOLS, CannotBuild, KubernetesBinaries, Tool, provide
+from support.programs import say_to
 
 KUBECONFIG_VARIABLE = "LEADERBOARD_TEST_KUBECONFIG"
 """A cluster for the tests to use. Never the user's default context: a test must not touch a cluster by accident."""
@@ -52,23 +52,10 @@ def build_what_is_used(session: pytest.Session) -> None:
 
 def _build(config: pytest.Config, tools: Sequence[Tool]) -> None:
     try:
-        config.stash[_provided] = provide(tools, say=_say(config))
+        config.stash[_provided] = provide(tools, say=say_to(config))
     except LocalError as error:  # what becomes of the tests is said by their fixtures
         config.stash[_provided] = error
-        _say(config)(f"No Kubernetes API: {error}")
-
-
-def _say(config: pytest.Config) -> Callable[[str], None]:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-
-    def say(text: str) -> None:
-        if reporter is None:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            reporter.write_line(text)
-            reporter.flush()
-
-    return say
+        say_to(config)(f"No Kubernetes API: {error}")
 
 
 def programs(config: pytest.Config, tools: Sequence[Tool]) -> dict[str, Path]:

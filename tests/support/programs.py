@@ -41,7 +41,7 @@ def programs_of(config: pytest.Config, tools: Sequence[Tool]) -> dict[str, Path]
 
 def _build(config: pytest.Config, tools: Sequence[Tool]) -> None:
     provided = config.stash.setdefault(_provided, {})
-    say = _say(config)
+    say = say_to(config)
     for tool in tools:
         if tool.name in provided:
             continue
@@ -52,7 +52,8 @@ def _build(config: pytest.Config, tools: Sequence[Tool]) -> None:
             say(f"No {tool.name}: {error}")
 
 
-def _say(config: pytest.Config) -> Callable[[str], None]:
+def say_to(config: pytest.Config) -> Callable[[str], None]:
+    """Return what prints a line of progress at once, whatever captures the tests' output."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
 
     def say(text: str) -> None:
