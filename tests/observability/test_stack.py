@@ -190,14 +190,20 @@ def test_a_trace_and_a_log_line_are_found_again_after_a_restart(
     post(f"{made.otlp_url}/v1/logs", {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [line]}]}]})
     query = urllib.parse.urlencode({"query": f'{{service_name="stack-test"}} | trace_id="{trace}"'})
 
-    def there() -> bool:
-        found = get(f"{made.loki_url}/loki/api/v1/query_range?{query}")
-        return bool(get(f"{made.tempo_url}/api/traces/{trace}")) and bool(found and found["data"]["result"])
+    def missing() -> list[str]:
+        lines = get(f"{made.loki_url}/loki/api/v1/query_range?{query}")
+        found = get(f"{made.tempo_url}/api/search?tags=service.name%3Dstack-test")
+        there = {
+            "line": lines and lines["data"]["result"],
+            "trace": get(f"{made.tempo_url}/api/traces/{trace}"),
+            "trace, searched": found and found.get("traces"),
+        }
+        return [name for name, what in there.items() if not what]
 
-    assert wait_until(there, seconds=SECONDS, pause=0.2)
+    assert wait_until(lambda: not missing(), seconds=SECONDS, pause=0.2), missing()
     made.stop()
     made.start()
-    assert wait_until(there, seconds=SECONDS, pause=0.2)
+    assert wait_until(lambda: not missing(), seconds=SECONDS, pause=0.2), missing()
 
 
 def post(url: str, body: dict) -> None:

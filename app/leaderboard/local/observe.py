@@ -193,7 +193,7 @@ class Observability:
             "TRACE_IDLE": "1s",
         }
         command = [program, f"-config.file={self._config('tempo')}", "-config.expand-env=true"]
-        # Asked to end it waits for ever. What it has is in its write-ahead log.
+        # Asked to end it waits for ever. All but the traces of the last two seconds is in its write-ahead log.
         return Server(command=command, ready=f"{self.tempo_url}/ready", env=env, ends_by="KILL")
 
     def _common(self, name: str, url: str) -> dict[str, str]:
