@@ -73,12 +73,9 @@ def lines(title: str, *queries: Query, width: int = 8, height: int = 8) -> Panel
     )
     if any(query.exemplars for query in queries):
         panel = panel.thresholds(_at((None, "green"), (_OBJECTIVE, "red")))
-        panel = panel.thresholds_style(_dashed())
+        dashed = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+        panel = panel.thresholds_style(dashed)
     return panel
-
-
-def _dashed() -> common.GraphThresholdsStyleConfig:
-    return common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
 
 
 def number(title: str, query: Query, *, red_at: float | None = None, width: int = 4, height: int = 4) -> Panel:

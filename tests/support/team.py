@@ -18,13 +18,13 @@ class Rest:
 
     def __init__(self, url: str, key: str) -> None:
         self.key = key
-        self.url = url
+        self._url = url
 
     def __call__(self, method: str, path: str, body: Any = None, **more: str) -> Answer:
         """Send one request, with `more` headers, and return the answer, whatever its status."""
         headers = more | {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
+        request = urllib.request.Request(self._url + path, data=data, method=method, headers=headers)
         try:
             with opener.open(request, timeout=10) as answer:
                 return Answer(answer.status, dict(answer.headers), answer.read())

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from leaderboard.store.redis import keys
 from leaderboard.telemetry.otel import Telemetry
 from leaderboard.telemetry.sampling import parse
-from leaderboard.telemetry.spans import MAX_LINKS, Span, part
+from leaderboard.telemetry.spans import Span, part
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class LedgerSeen:
             "messaging.batch.message_count": len(traces),
             "leaderboard.traced_writes": len(links),
         }
-        return self._tracer.work(f"process {keys.OUTBOX}", attributes, links=links[:MAX_LINKS], kind=SpanKind.CONSUMER)
+        return self._tracer.work(f"process {keys.OUTBOX}", attributes, links=links, kind=SpanKind.CONSUMER)
 
     @contextmanager
     def append(self, events: int) -> Iterator[list[int]]:
