@@ -6,6 +6,7 @@ fixture             scope    what it gives
 planned             session  (stack, preview=False, **changes) -> what one run of the program asked for
 kubernetes_binaries session  the paths of kube-apiserver, etcd, kubectl and helm
 chart               session  (values, release=, namespace=) -> what Helm renders; see support/chart.py
+docker_compose      session  the path of docker-compose
 pretended_cluster   function an embedded API with controllers, scheduler and KWOK's nodes; see support/controllers.py
 =================== ======== ==============================================================================
 """
@@ -22,9 +23,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "pulumi"))
 
 from leaderboard.local.kubernetes import EmbeddedKubernetes
-from leaderboard.local.toolchain import PRETENDED_CLUSTER, KubernetesBinaries, provide
+from leaderboard.local.toolchain import COMPOSE, PRETENDED_CLUSTER, KubernetesBinaries, provide
 from leaderboard_infra import plan
 from leaderboard_infra.plan import Plan
+from support import programs as stack_programs
 from support.chart import Chart
 from support.controllers import controllers
 from support.kubernetes import build_what_is_used, built, embedded
@@ -38,6 +40,12 @@ class Planned(Protocol):
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     build_what_is_used(session)
+    stack_programs.build_what_is_used(session, [((COMPOSE,), {"docker_compose"})])
+
+
+@pytest.fixture(scope="session")
+def docker_compose(pytestconfig: pytest.Config) -> Path:
+    return stack_programs.programs_of(pytestconfig, (COMPOSE,))[COMPOSE.name]
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """grafana/docker-compose.yaml: the servers that Pulumi makes, and nothing that a small VM should not have."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -87,23 +86,9 @@ def test_every_configuration_that_is_mounted_is_there_and_read_only() -> None:
                 assert source in ("./rules", "./dashboards") or (FILES / source).exists()
 
 
-def compose() -> list[str]:
-    if shutil.which("docker-compose") and _runs(["docker-compose"]):
-        return ["docker-compose"]
-    if shutil.which("docker") and _runs(["docker", "compose"]):
-        return ["docker", "compose"]
-    pytest.skip("neither `docker compose` nor `docker-compose` of version 2 is on PATH")
-
-
-def _runs(command: list[str]) -> bool:
-    shown = subprocess.run([*command, "version", "--short"], capture_output=True, text=True)
-    return shown.returncode == 0 and not shown.stdout.startswith("1.")
-
-
-def test_docker_compose_takes_it_and_wants_a_password(tmp_path: Path) -> None:
-    command = [*compose(), "-f", str(FILE), "config", "--quiet"]
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
-    command[0] = str(shutil.which(command[0]))
+def test_docker_compose_takes_it_and_wants_a_password(docker_compose: Path, tmp_path: Path) -> None:
+    command = [docker_compose, "-f", FILE, "config", "--quiet"]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     refused = subprocess.run(command, capture_output=True, text=True, env=env)
     assert refused.returncode != 0
     assert "GRAFANA_PASSWORD" in refused.stderr

@@ -183,6 +183,18 @@ TEMPO = Tool(
 METRICS_ONLY = (COLLECTOR, PROMETHEUS, PROMTOOL)
 OBSERVABILITY = (*METRICS_ONLY, LOKI, TEMPO)
 
+# What reads the same stack's docker-compose.yaml. Only tests ask for it: who uses the file has it.
+COMPOSE = Tool(
+    name="docker-compose",
+    version="v2.40.3",
+    module="compose",
+    package="github.com/docker/compose/v2/cmd",
+    stamps={"github.com/docker/compose/v2/internal.Version": "v2.40.3"},
+    seconds=120,
+    show_version=("version", "--short"),
+    on_path=((2, 20), (3, 0)),
+)
+
 
 def find_or_build(say: Say) -> KubernetesBinaries:
     """Return the programs, each from KUBEBUILDER_ASSETS, the cache or PATH; what is missing is built into the cache.

@@ -7,6 +7,7 @@ from leaderboard.local import toolchain
 from leaderboard.local.process import LocalError
 from leaderboard.local.toolchain import (
     COLLECTOR,
+    COMPOSE,
     ETCD,
     HELM,
     KUBE_APISERVER,
@@ -94,7 +95,7 @@ def required(tool: Tool) -> tuple[str, dict[str, str]]:
     return text, dict(re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("tool", [*TOOLS, *PRETENDED_CLUSTER, *OBSERVABILITY], ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", [*TOOLS, *PRETENDED_CLUSTER, *OBSERVABILITY, COMPOSE], ids=lambda tool: tool.name)
 def test_a_tool_s_version_is_that_of_the_source_it_is_built_from(tool: Tool) -> None:
     text, versions = required(tool)
     if tool.name in OWN_MAINS:
