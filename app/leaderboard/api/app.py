@@ -15,9 +15,10 @@ from leaderboard.api import errors
 from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
 from leaderboard.api.context import key_lookup, project_lookup
 from leaderboard.api.dispatch import App
+from leaderboard.api.live import Live
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
-from leaderboard.api.resources import docs, health, leaderboards, reads, scores, usage
+from leaderboard.api.resources import docs, health, leaderboards, reads, scores, stream, usage
 from leaderboard.api.seen import keep_ranking, observe_limiter
 from leaderboard.api.tracing import SeenApp, Tracing
 from leaderboard.api.usage import UsageMeter
@@ -143,10 +144,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     """Return the application over opened `parts`."""
     clock = clock or Clock()
     rate_limit = RateLimit(parts.limiter, parts.meter)
+    tenant_context = TenantContext(parts.keys, region=config.region, now=clock.unix)
     app = (App if parts.telemetry is None else SeenApp)(
         middleware=[
             ApiKey(),
-            TenantContext(parts.keys, region=config.region, now=clock.unix),
+            tenant_context,
             *([Tracing(parts.telemetry)] if parts.telemetry is not None else []),
             rate_limit,
         ]
@@ -167,6 +169,8 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
+    live = Live(store, allow=tenant_context.check, explain=refusals.problem)
+    app.add_route(f"{board}/stream", stream.Stream(live))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
     app.add_route(f"{board}/members", reads.Members(store, refusals))

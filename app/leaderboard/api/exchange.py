@@ -1,7 +1,8 @@
 """One request and its answer, between the wire (`http1.py`) and the application.
 
 To the application it is ASGI's `receive` and `send`. An application that knows of it (`dispatch.py`, `bodies.py`) finds
-it in the scope and says the same in fewer words: `whole` for the body, `answer` for the answer.
+it in the scope and says the same in fewer words: `whole` for the body, `answer` for the answer. What
+has no end (`live.py`) is `open_stream`, then `push` for each piece, and it ends with the connection.
 """
 
 import asyncio
@@ -48,6 +49,12 @@ class Wire(Protocol):
     def answer(self, exchange: "Exchange", data: bytes) -> None:
         """Send the answer of the exchange and go on."""
 
+    def is_unread(self) -> bool:
+        """Whether the client leaves unread what was sent."""
+
+    def close(self) -> None:
+        """Close the connection when what was written is sent."""
+
 
 class Exchange:
     """One request and its answer."""
@@ -55,6 +62,8 @@ class Exchange:
     # What most requests never touch is set here, once for all of them.
     answered = False
     disconnected = False
+    streaming = False
+    _on_gone: Callable[[], None] | None = None
     _expect = False
     _given = False
     _size = 0
@@ -85,6 +94,8 @@ class Exchange:
             # The scope names us and we name it. Left standing, such rings are freed by the collector alone: 12 us a
             # request, in pauses of 30 ms.
             del self.scope[KEY]
+            if self.streaming:
+                self.scope = {}  # it may live for days, and needs no headers
 
     # -- the request
 
@@ -113,6 +124,14 @@ class Exchange:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def gone(self) -> None:
+        """Take note that nobody waits for the answer any more."""
+        self.disconnected = True
+        self.wake()
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            on_gone()
 
     def whole(self) -> bytes | None:
         """Return the body where it has arrived whole, None where it (or the rest of it) is to be had from `receive`."""
@@ -168,13 +187,37 @@ class Exchange:
         else:
             self._answer(status, headers, f"content-type: application/json\r\ncontent-length: {len(body)}\r\n", body)
 
+    def open_stream(self, headers: Mapping[str, str], first: bytes, *, on_gone: Callable[[], None]) -> None:
+        """Answer 200 without an end, beginning with `first`. `on_gone` is called when the client is gone.
+
+        The end of the connection is the end of the answer (RFC 9112, 6.3).
+        """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = (_STATUS_LINES[200], self._wire.common_head(), lines.encode("latin-1"), b"connection: close\r\n\r\n")
+        self.keep_alive = False
+        self.answered = self.streaming = True
+        self._on_gone = on_gone
+        self._wire.write(b"".join((*head, first)))
+
+    def push(self, data: bytes) -> bool:
+        """Send a piece of the stream; return False, with nothing sent, where the client has not read the last ones."""
+        if self._wire.is_unread():
+            return False
+        self._wire.write(data)
+        return True
+
+    def end_stream(self, data: bytes) -> None:
+        """Send a last piece and close."""
+        self._wire.write(data)
+        self._wire.close()
+
     def answer_problem(self, kind: ProblemType, detail: str | None) -> None:
         """Answer with a problem of the server's own."""
         body = problems.render(kind, detail, trace_id=f"{random.getrandbits(128):032x}")
         self.answer(kind.status, {"content-type": problems.MEDIA_TYPE, "cache-control": "no-store"}, body)
 
     def _answer(self, status: int, headers: Mapping[str, str], about: str, body: bytes) -> None:
-        if self.disconnected:
+        if self.disconnected or self.answered:  # the latter: a stream has begun
             return
         wire = self._wire
         if "connection" in headers:  # whoever says something of the connection asks to close it

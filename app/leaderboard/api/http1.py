@@ -110,8 +110,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         for one in (self._current, *self._pipeline, self._receiving):
             if one is not None:
-                one.disconnected = True
-                one.wake()
+                one.gone()
         self._current = self._receiving = None
         self._pipeline.clear()
         if not self._turn.done():
@@ -155,7 +154,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has sent all it will: answer what is under way, then close."""
         self.closing = True
-        return self._current is not None and self._current.complete
+        return self._current is not None and self._current.complete and not self._current.streaming
 
     def pause_writing(self) -> None:
         """The client does not read its answers: do not read its requests."""
@@ -250,8 +249,10 @@ class Connection(asyncio.Protocol):
     # -- the server's and the exchanges' side
 
     def shutdown(self) -> None:
-        """Let the next answer be the last one, and do not wait for it long."""
+        """Let the next answer be the last one, and do not wait for it long. Streams end now."""
         self.closing = True
+        if self._current is not None and self._current.streaming:
+            self._transport.close()
         self.loop.call_later(LAST_SECONDS, self._close_idle)
 
     def common_head(self) -> bytes:
@@ -270,6 +271,14 @@ class Connection(asyncio.Protocol):
         """Send bytes that are not an answer."""
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    def is_unread(self) -> bool:
+        """Whether the client leaves unread what was sent."""
+        return self._unread
+
+    def close(self) -> None:
+        """Close the connection when what was written is sent."""
+        self._transport.close()
 
     def pause_reading(self) -> None:
         """Let the client wait."""
@@ -322,6 +331,8 @@ class Connection(asyncio.Protocol):
             raise
 
     def _check(self) -> None:
+        if self._current is not None and self._current.streaming:
+            return  # whoever writes to it watches it
         waited = self.loop.time() - self._since
         if self._arriving:
             if waited > REQUEST_SECONDS:
@@ -348,8 +359,7 @@ class Connection(asyncio.Protocol):
                 self._pipeline.clear()
                 current.keep_alive = False
                 return
-            current.disconnected = True  # the handler, waiting for the rest of the body, learns that none will come
-            current.wake()
+            current.gone()  # the handler, waiting for the rest of the body, learns that none will come
         refusal = Exchange(self, {"method": "GET"}, keep_alive=False)
         refusal.answer_problem(kind, detail)
 

@@ -60,22 +60,34 @@ class TenantContext:
         text = req.context.api_key
         known, context = self._cache.get(text)
         if not known:
-            try:
-                parse_key(text)  # a wrong checksum asks nobody
-            except InvalidApiKey as error:
-                raise Problem(problems.INVALID_API_KEY, str(error)) from error
-            context = await self._cache.fetch(text)
-        if context is None:
-            raise Problem(problems.INVALID_API_KEY)
-        if context.expires_at is not None and self._now() >= context.expires_at:
-            raise Problem(problems.INVALID_API_KEY, "the key has expired")
-        check_open(context, region=self._region)
+            context = await self._fetch(text)
+        context = self._opens(context)
         needed: Scope | None = resource.scopes.get(req.method)
         if needed is not None and needed not in context.allowed:
             raise Problem(
                 problems.INSUFFICIENT_SCOPE, f"this takes scope {needed.value}, the key has {context.scope.value}"
             )
         req.context.key = context
+
+    async def check(self, api_key: str) -> None:
+        """Raise Problem where a key that opened its project does so no more, as for a request."""
+        known, context = self._cache.get(api_key)
+        self._opens(context if known else await self._fetch(api_key))
+
+    async def _fetch(self, text: str) -> KeyContext | None:
+        try:
+            parse_key(text)  # a wrong checksum asks nobody
+        except InvalidApiKey as error:
+            raise Problem(problems.INVALID_API_KEY, str(error)) from error
+        return await self._cache.fetch(text)
+
+    def _opens(self, context: KeyContext | None) -> KeyContext:
+        if context is None:
+            raise Problem(problems.INVALID_API_KEY)
+        if context.expires_at is not None and self._now() >= context.expires_at:
+            raise Problem(problems.INVALID_API_KEY, "the key has expired")
+        check_open(context, region=self._region)
+        return context
 
 
 def check_open(context: KeyContext, *, region: str) -> None:

@@ -170,6 +170,8 @@ class _Reference:
                 types = [name for part in parts for name in part.get("properties", {}).get("type", {}).get("enum", ())]
                 names = ", ".join(_code(name.removeprefix(problems.PREFIX)) for name in types)
                 cell += f'<p class="note">{names}</p>'
+            elif "text/event-stream" in media:
+                cell += f"<pre>{escape(media['text/event-stream']['example'].strip(), quote=False)}</pre>"
             elif "application/json" in media:
                 cell += self._fields(media["application/json"])
                 example = media["application/json"].get("example")
@@ -236,7 +238,10 @@ class _Reference:
             else:
                 headers.append(f"{name}: {value}")
         target = path + (f"?{urlencode(query)}" if query else "")
-        lines = [f'curl {"" if method == "get" else f"-X {method.upper()} "}"{ORIGIN}{target}"']
+        options = "" if method == "get" else f"-X {method.upper()} "
+        if "text/event-stream" in self._resolve(operation["responses"].get("200", {})).get("content", {}):
+            options += "-N "  # each event as it comes
+        lines = [f'curl {options}"{ORIGIN}{target}"']
         if operation.get("security", self._document["security"]):
             lines.append(f'-H "Authorization: Bearer {KEY}"')
         lines += [f"-H {shlex.quote(header)}" for header in headers]

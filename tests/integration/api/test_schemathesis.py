@@ -14,8 +14,12 @@ from leaderboard.api.resources.docs import document
 
 HERE = Path(__file__).parent
 ENV = {"LEADERBOARD_LOG_LEVEL": "warning"}
+ENDLESS = "streamTop"
+"""What never ends its answer; test_stream.py looks at that."""
 OPERATIONS = sum(
-    method in {"get", "post", "patch", "delete"} for item in document()["paths"].values() for method in item
+    method in {"get", "post", "patch", "delete"} and operation["operationId"] != ENDLESS
+    for item in document()["paths"].values()
+    for method, operation in item.items()
 )
 
 
@@ -37,7 +41,7 @@ def test_schemathesis_finds_nothing(served, new_tenant, tmp_path):
     )
     command = [sys.executable, "-m", "schemathesis.cli", "run", "openapi.json", "--url", served.url, "--no-color"]
     done = subprocess.run(
-        [*command, "--checks", "all", "--mode", "all", "--max-examples", "60"],
+        [*command, "--exclude-operation-id", ENDLESS, "--checks", "all", "--mode", "all", "--max-examples", "60"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(HERE)},
         capture_output=True,

@@ -314,3 +314,58 @@ async def test_an_exchange_gives_its_body_whole_or_in_messages():
     parts.end()
     assert parts.whole() is None  # a part of it is gone
     assert await parts.receive() == {"type": "http.request", "body": b"b", "more_body": False}
+
+
+async def stream(rig, *, gone=lambda: None):
+    """The exchange of a request that is answered with a stream."""
+    opened = []
+
+    async def app(scope, receive, send):
+        opened.append(scope[KEY])
+        scope[KEY].open_stream({"content-type": "text/event-stream"}, b"first", on_gone=gone)
+        scope[KEY].answer(200, {}, b"what Falcon would say besides")
+
+    rig.connection._app = app
+    await rig.feed(request())
+    return opened[0]
+
+
+async def test_a_stream_is_a_head_without_a_length_and_what_is_pushed():
+    rig = Rig()
+    opened = await stream(rig)
+    assert opened.push(b" second")
+    opened.end_stream(b" last")
+    assert rig.transport.written == (
+        b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nfirst second last"
+    )
+    assert rig.transport.closed
+
+
+async def test_nothing_is_pushed_to_a_client_that_does_not_read():
+    rig = Rig()
+    opened = await stream(rig)
+    rig.connection.pause_writing()
+    before = rig.transport.written
+    assert not opened.push(b"more")
+    assert rig.transport.written == before
+    rig.connection.resume_writing()
+    assert opened.push(b"more")
+
+
+async def test_a_stream_learns_that_its_client_is_gone():
+    told = []
+    rig = Rig()
+    await stream(rig, gone=lambda: told.append("gone"))
+    assert rig.connection.eof_received() is False, "half a connection is no use to a stream"
+    await rig.lose()
+    assert told == ["gone"]
+
+
+async def test_a_stream_outlives_the_idle_time_and_ends_with_the_server():
+    rig = Rig()
+    await stream(rig)
+    rig.connection._since -= 1_000
+    rig.connection._check()
+    assert not rig.transport.closed
+    rig.connection.shutdown()
+    assert rig.transport.closed

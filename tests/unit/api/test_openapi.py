@@ -11,7 +11,7 @@ from leaderboard.api import problems, queries
 from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
-from leaderboard.api.resources import reads
+from leaderboard.api.resources import reads, stream
 from leaderboard.api.resources.docs import document
 from leaderboard.config import Config
 from leaderboard.domain import names
@@ -195,6 +195,8 @@ def test_bounds_and_patterns_are_those_of_the_code():
     limit = parameters["Limit"]["schema"]
     assert (limit["maximum"], limit["default"]) == (queries.MAX_LIMIT, reads.DEFAULT_LIMIT)
     assert parameters["Offset"]["schema"]["maximum"] == queries.MAX_OFFSET
+    live = operations()["/v1/leaderboards/{leaderboard}/stream", "get"]["parameters"][0]["schema"]
+    assert (live["maximum"], live["default"]) == (stream.MAX_LIMIT, stream.DEFAULT_LIMIT)
     around = operations()["/v1/leaderboards/{leaderboard}/around/{user}", "get"]["parameters"][0]["schema"]
     assert (around["maximum"], around["default"]) == (reads.MAX_AROUND, reads.DEFAULT_AROUND)
     ids = operations()["/v1/leaderboards/{leaderboard}/members", "get"]["parameters"][0]["schema"]

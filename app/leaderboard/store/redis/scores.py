@@ -193,6 +193,17 @@ class Scores:
         key = (board, public, start, count, after)
         return await self._read(scripts.TOP, board, args, key=key, decode=lambda reply: _page(reply, render))
 
+    async def best(self, board: str, *, count: int) -> Page | Refusal:
+        """Return the page of the `count` best, or a Refusal."""
+        result: Page | Refusal = await self._read(
+            scripts.TOP,
+            board,
+            ["0", "0", str(count), "", ""],
+            key=(board, "best", count),
+            decode=lambda reply: _page(reply, lambda page: page),
+        )
+        return result
+
     async def around(self, board: str, *, user: str, count: int, render: Callable[[Page], Any]) -> Any:
         """Return `render(page)` of `count` entries with `user` in the middle, None when it is not there, or a
         Refusal."""
