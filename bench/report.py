@@ -157,6 +157,16 @@ def _telemetry_ratio(results: Results) -> str:
     return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
 
 
+def _stream_ratio(results: Results) -> str:
+    ours, bare = (row.numbers["bytes"] for row in results["stream_memory"])
+    without, beside = (median(row.samples, "rate") or 0.0 for row in results["streams"])
+    rows = [
+        ("memory of a stream / of a bare handler's on the same server", ours / bare, "<= 1.5"),
+        ("throughput of writes with the streams open / without", beside / without, ">= 0.90"),
+    ]
+    return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
+
+
 def _records(rows: Sequence[Row]) -> str:
     return table(["", "bytes"], [[row.case, number(row.numbers["bytes"])] for row in rows])
 
@@ -172,6 +182,8 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "telemetry_latency": lambda rows: _rows(rows, STEADY),
     "durability": lambda rows: _rows(rows, GROWTH),
     "durability_latency": lambda rows: _rows(rows, STEADY),
+    "streams": lambda rows: _rows(rows, PATHS),
+    "stream_memory": _records,
     "peer": lambda rows: _rows(rows, PATHS),
 }
 
@@ -181,6 +193,8 @@ def tables(results: Results, about: dict[str, str]) -> dict[str, str]:
     made = {name: render(results[name]) for name, render in _TABLES.items() if name in results}
     if "telemetry" in results:
         made["telemetry_ratio"] = _telemetry_ratio(results)
+    if "streams" in results:
+        made["stream_ratio"] = _stream_ratio(results)
     if "paths" in results:
         made = {"ratios": _ratio_table(results), **made}
     return {"conditions": table(["", "these numbers"], [list(pair) for pair in about.items()]), **made}

@@ -19,6 +19,7 @@ import msgspec
 import growth
 import report
 import sections
+import streams
 from leaderboard.local.process import LocalError
 from load import BenchError, Load, median
 from sections import Bench, Plan
@@ -32,6 +33,7 @@ SECTIONS = {
     "worker": growth.worker,
     "telemetry": growth.telemetry,
     "durability": growth.durability,
+    "streams": streams.streams,
 }
 QUIET = 0.05  # the share of the cores that strangers may take before latencies are theirs
 ROOT = Path(__file__).parent.parent

@@ -88,7 +88,7 @@ class Bench:
 def paths(bench: Bench) -> dict[str, list[Row]]:
     """The API's paths beside the baseline, redis-benchmark and nginx; then latency at a constant rate."""
     stack, key = bench.stack, bench.stack.key
-    baseline = stack.api("baseline", baseline=True)
+    baseline = stack.api("baseline", program="baseline.py")
     bench.saturate(baseline, shapes.write(key), seconds=1)
     nginx = stack.nginx(
         small=_answer_size(bench.ours, shapes.write(key)), large=_answer_size(bench.ours, shapes.top(key))

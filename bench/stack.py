@@ -143,10 +143,11 @@ class Stack:
 
     # -- servers
 
-    def api(self, name: str, *, baseline: bool = False, env: Mapping[str, str] | None = None) -> Server:
-        """Start an API with one gunicorn worker and return when it is ready."""
+    def api(self, name: str, *, program: str | None = None, env: Mapping[str, str] | None = None) -> Server:
+        """Start an API with one gunicorn worker, or the `program` of this folder that varies it, and return when it
+        is ready."""
         port = free_port()
-        what = [str(Path(__file__).with_name("baseline.py"))] if baseline else ["-m", "leaderboard.cli", "serve"]
+        what = [str(Path(__file__).with_name(program))] if program else ["-m", "leaderboard.cli", "serve"]
         child = self._run(name, [sys.executable, *what], env={"LEADERBOARD_BIND": f"{LOOPBACK}:{port}", **(env or {})})
         if not wait_until(lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"), seconds=30, pause=0.1):
             raise RuntimeError(child.how_it_ended())
