@@ -91,7 +91,7 @@ class AsyncClient:
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
-            results += await self._run(call)
+            results.extend(await self._run(call))
         return results
 
     async def top(

@@ -91,7 +91,7 @@ class Client:
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
-            results += self._run(call)
+            results.extend(self._run(call))
         return results
 
     def top(

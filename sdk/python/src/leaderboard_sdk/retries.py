@@ -96,8 +96,8 @@ class Attempts(Generic[T]):
             try:
                 body = json.loads(answer.content) if answer.content else None
                 done = Done(self._call.read(body, answer.headers))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                return self.lost(TransportError(f"the answer cannot be read: {error!r}", sent=True))
+            except (ValueError, KeyError, TypeError, AttributeError) as unread:
+                return self.lost(TransportError(f"the answer cannot be read: {unread!r}", sent=True))
             refused = _transient_item(done.value)
             if refused is None:
                 return done
