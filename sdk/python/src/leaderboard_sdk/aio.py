@@ -91,7 +91,8 @@ class AsyncClient:
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
-            results.extend(await self._run(call))
+            part = await self._run(call)
+            results += part
         return results
 
     async def top(

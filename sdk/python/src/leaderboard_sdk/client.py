@@ -91,7 +91,8 @@ class Client:
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
-            results.extend(self._run(call))
+            part = self._run(call)
+            results += part
         return results
 
     def top(
