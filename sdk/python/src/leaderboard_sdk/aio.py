@@ -1,0 +1,218 @@
+"""The client for asyncio: one connection pool, any number of tasks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import date
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from leaderboard_sdk import core
+from leaderboard_sdk.answers import (
+    Around,
+    Entry,
+    Item,
+    Leaderboard,
+    LeaderboardPage,
+    Members,
+    Rank,
+    Top,
+    Update,
+    UpdateResult,
+    Usage,
+)
+from leaderboard_sdk.async_batcher import AsyncBatcher
+from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
+from leaderboard_sdk.transport import lost
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Calls of the API, each tried again where that is safe. Raises LeaderboardError (see `errors`).
+
+    `timeout` are the seconds one attempt may take to connect, to send and to be answered, each. A call makes up to
+    `max_attempts`, and spends up to `max_wait` seconds in pauses between them. `http` is a client of your own (proxies,
+    certificates, limits), which you close yourself and whose time-outs count.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = 5.0,
+        max_attempts: int = 5,
+        max_wait: float = 30.0,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._api_key = api_key
+        self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
+        self._owned = http is None
+        self._http = http or httpx.AsyncClient(timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def update(
+        self,
+        leaderboard: str,
+        user: str,
+        *,
+        increment: float | None = None,
+        score: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> UpdateResult:
+        """Update one score. A key of your own makes a repetition, even by another process, count once."""
+        return await self._run(
+            core.update(leaderboard, user, increment=increment, score=score, idempotency_key=idempotency_key)
+        )
+
+    async def update_many(self, updates: Iterable[Update], *, idempotency_key: str | None = None) -> list[Item]:
+        """Update many scores, 1,000 in a request. Returns one result each in their order, an ApiError where refused.
+
+        Raises LeaderboardError where a whole request failed; requests before it were done. Repeat the same updates
+        under a key of your own, and those count once.
+        """
+        results: list[Item] = []
+        for call in core.update_many(updates, idempotency_key=idempotency_key):
+            part = await self._run(call)
+            results += part
+        return results
+
+    async def top(
+        self, leaderboard: str, *, limit: int | None = None, offset: int | None = None, cursor: str | None = None
+    ) -> Top:
+        """Read the best entries: the first page, or the one at `offset` or after `cursor`."""
+        return await self._run(core.top(leaderboard, limit=limit, offset=offset, cursor=cursor))
+
+    async def iter_top(self, leaderboard: str, *, page_size: int = 100) -> AsyncIterator[Entry]:
+        """Go through all entries from the best, `page_size` in a request."""
+        cursor: str | None = None
+        while True:
+            page = await self.top(leaderboard, limit=page_size, cursor=cursor)
+            for entry in page.entries:
+                yield entry
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def rank(self, leaderboard: str, user: str) -> Rank:
+        """Read one user's score and rank."""
+        return await self._run(core.rank(leaderboard, user))
+
+    async def around(self, leaderboard: str, user: str, *, limit: int | None = None) -> Around:
+        """Read `limit` entries with the user in the middle."""
+        return await self._run(core.around(leaderboard, user, limit=limit))
+
+    async def members(self, leaderboard: str, ids: Sequence[str]) -> Members:
+        """Read up to 100 users' entries."""
+        return await self._run(core.members(leaderboard, ids))
+
+    async def remove_member(self, leaderboard: str, user: str) -> None:
+        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it."""
+        await self._run(core.remove_member(leaderboard, user))
+
+    async def list_leaderboards(self, *, limit: int | None = None, cursor: str | None = None) -> LeaderboardPage:
+        """List the project's leaderboards, a page at a time."""
+        return await self._run(core.list_leaderboards(limit=limit, cursor=cursor))
+
+    async def iter_leaderboards(self, *, page_size: int = 100) -> AsyncIterator[Leaderboard]:
+        """Go through all leaderboards of the project."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_leaderboards(limit=page_size, cursor=cursor)
+            for leaderboard in page.leaderboards:
+                yield leaderboard
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def create_leaderboard(
+        self,
+        key: str,
+        *,
+        score_update: str | None = None,
+        sort_order: str | None = None,
+        tie_policy: str | None = None,
+        max_entries: int | None = None,
+        public_read: bool | None = None,
+    ) -> Leaderboard:
+        """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
+        return await self._run(
+            core.create_leaderboard(
+                key,
+                score_update=score_update,
+                sort_order=sort_order,
+                tie_policy=tie_policy,
+                max_entries=max_entries,
+                public_read=public_read,
+            )
+        )
+
+    async def get_leaderboard(self, leaderboard: str) -> Leaderboard:
+        """Show a leaderboard's rules."""
+        return await self._run(core.get_leaderboard(leaderboard))
+
+    async def change_leaderboard(
+        self, leaderboard: str, *, max_entries: int | None = None, public_read: bool | None = None
+    ) -> Leaderboard:
+        """Change a leaderboard; what is None stays."""
+        return await self._run(core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read))
+
+    async def delete_leaderboard(self, leaderboard: str) -> None:
+        """Delete a leaderboard with its entries."""
+        await self._run(core.delete_leaderboard(leaderboard))
+
+    async def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
+        """Read the project's use by UTC day, both days included; by default the last 30."""
+        return await self._run(core.usage(from_, to))
+
+    async def public_top(
+        self,
+        tenant: str,
+        project: str,
+        leaderboard: str,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+    ) -> Top:
+        """Read the best entries of an open leaderboard; the API key is not sent."""
+        return await self._run(core.public_top(tenant, project, leaderboard, limit=limit, offset=offset, cursor=cursor))
+
+    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02) -> AsyncBatcher:
+        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds."""
+        return AsyncBatcher(self, max_batch=max_batch, max_delay=max_delay)
+
+    async def _run(self, call: Call[T]) -> T:
+        state = attempts(call, self._patience)
+        headers = core.headers(self._api_key, call)
+        while True:
+            try:
+                response = await self._http.request(
+                    call.method, self._base_url + call.path, headers=headers, content=call.content
+                )
+            except httpx.TransportError as error:
+                step = state.lost(lost(error))
+            else:
+                answer = Answer(status=response.status_code, headers=response.headers, content=response.content)
+                step = state.answered(answer)
+            if isinstance(step, Done):
+                return step.value
+            await asyncio.sleep(step.seconds)

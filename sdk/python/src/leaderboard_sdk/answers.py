@@ -1,0 +1,192 @@
+"""What is sent and what comes back. Fields an answer has more are ignored: the API may add some."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Self
+
+from leaderboard_sdk.errors import ApiError, of_problem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """One update: `increment` for a sum leaderboard, `score` for a best or latest one."""
+
+    leaderboard: str
+    user: str
+    increment: float | None = None
+    score: float | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return it as the API takes it. Raises ValueError unless it has exactly one of the two."""
+        if (self.increment is None) == (self.score is None):
+            raise ValueError("send exactly one of increment (sum) and score (best, latest)")
+        number = {"score": self.score} if self.increment is None else {"increment": self.increment}
+        return {"leaderboard": self.leaderboard, "user": self.user, **number}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    @classmethod
+    def read(cls, body: Mapping[str, Any], **given: Any) -> Self:
+        """Read it from an answer; `given` takes the place of fields of that name. Raises KeyError if one is missing."""
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(**{name: given[name] if name in given else body[name] for name in names})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateResult(_Read):
+    """The answer to one update. `rank` is None for who fell out, the previous ones for who was not on the board.
+
+    `replayed`: the update had been done before under its key, by an earlier attempt for one.
+    """
+
+    leaderboard: str
+    user: str
+    score: float
+    rank: int | None
+    previous_score: float | None
+    previous_rank: int | None
+    replayed: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Entry(_Read):
+    """One row of a leaderboard; ranks start at 1."""
+
+    rank: int
+    user: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Top(_Read):
+    """One page; `next_cursor` is None on the last, `total` is how many are on the board."""
+
+    leaderboard: str
+    total: int
+    entries: list[Entry]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rank(_Read):
+    """One user's entry."""
+
+    leaderboard: str
+    rank: int
+    user: str
+    score: float
+    total: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Around(_Read):
+    """The entries around a user."""
+
+    leaderboard: str
+    total: int
+    entries: list[Entry]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Members(_Read):
+    """The entries found, in the order asked, and who is not on the board."""
+
+    leaderboard: str
+    total: int
+    entries: list[Entry]
+    missing: list[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Leaderboard(_Read):
+    """The rules of one leaderboard; `max_entries` 0 is no bound."""
+
+    key: str
+    score_update: str
+    sort_order: str
+    tie_policy: str
+    max_entries: int
+    public_read: bool
+    suspended: bool
+    managed: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LeaderboardPage(_Read):
+    """One page of the project's leaderboards; `next_cursor` is None on the last."""
+
+    leaderboards: list[Leaderboard]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UsageDay(_Read):
+    """One UTC day: requests admitted, updates in the ledger, requests answered 429."""
+
+    day: date
+    requests: int
+    score_updates: int
+    rate_limited: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Use of the key's project from `from_` to `to`, both included. Days without any are left out."""
+
+    project: str
+    from_: date
+    to: date
+    days: list[UsageDay]
+
+
+Item = UpdateResult | ApiError
+"""One result of a batch: an update is applied or refused on its own."""
+
+
+def _entries(body: Mapping[str, Any]) -> list[Entry]:
+    return [Entry.read(entry) for entry in body["entries"]]
+
+
+def top(body: Mapping[str, Any]) -> Top:
+    """Read a page of entries."""
+    return Top.read(body, entries=_entries(body))
+
+
+def around(body: Mapping[str, Any]) -> Around:
+    """Read a window."""
+    return Around.read(body, entries=_entries(body))
+
+
+def members(body: Mapping[str, Any]) -> Members:
+    """Read several users' entries."""
+    return Members.read(body, entries=_entries(body))
+
+
+def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
+    """Read a leaderboard's rules."""
+    times = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "updated_at")}
+    return Leaderboard.read(body, **times)
+
+
+def leaderboards(body: Mapping[str, Any]) -> LeaderboardPage:
+    """Read a page of leaderboards."""
+    return LeaderboardPage.read(body, leaderboards=[leaderboard(each) for each in body["leaderboards"]])
+
+
+def usage(body: Mapping[str, Any]) -> Usage:
+    """Read the use of a project."""
+    days = [UsageDay.read(each, day=date.fromisoformat(each["day"])) for each in body["days"]]
+    first, last = date.fromisoformat(body["from"]), date.fromisoformat(body["to"])
+    return Usage(project=body["project"], from_=first, to=last, days=days)
+
+
+def items(body: Mapping[str, Any]) -> list[Item]:
+    """Read the results of a batch."""
+    return [
+        UpdateResult.read(each) if each["status"] == 200 else of_problem(each["status"], each)
+        for each in body["results"]
+    ]

@@ -1,0 +1,217 @@
+"""Every call of the API as a `Call`: what to send and how to read the answer. No I/O."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from leaderboard_sdk import answers
+from leaderboard_sdk.answers import (
+    Around,
+    Item,
+    Leaderboard,
+    LeaderboardPage,
+    Members,
+    Rank,
+    Top,
+    Update,
+    UpdateResult,
+    Usage,
+)
+from leaderboard_sdk.errors import ApiError
+from leaderboard_sdk.retries import Call, Repeat
+
+T = TypeVar("T")
+
+MAX_BATCH = 1000
+"""Updates the API takes at once."""
+MAX_BODY = 250_000
+"""Bytes of updates in one request; the API takes 256 KiB unless the installation says otherwise."""
+
+
+def new_key() -> str:
+    """Return a new Idempotency-Key."""
+    return uuid.uuid4().hex
+
+
+def headers(api_key: str | None, call: Call[Any]) -> dict[str, str]:
+    """Return all headers of the call's requests."""
+    given = {"Accept": "application/json", **call.headers}
+    if api_key is not None and not call.public:
+        given["Authorization"] = f"Bearer {api_key}"
+    if call.content is not None:
+        given["Content-Type"] = "application/json"
+    if call.idempotency_key is not None:
+        given["Idempotency-Key"] = call.idempotency_key
+    return given
+
+
+def update(
+    leaderboard: str, user: str, *, increment: float | None, score: float | None, idempotency_key: str | None
+) -> Call[UpdateResult]:
+    """One update, under a key of its own unless one is given."""
+    sent = Update(leaderboard=leaderboard, user=user, increment=increment, score=score)
+    return Call(
+        method="POST",
+        path="/v1/scores/update",
+        read=lambda body, headers: UpdateResult.read(body, replayed=headers.get("idempotency-replayed") == "true"),
+        repeat=Repeat.SAFE,
+        content=_json(sent.body()),
+        idempotency_key=idempotency_key or new_key(),
+    )
+
+
+def update_many(updates: Iterable[Update], *, idempotency_key: str | None) -> list[Call[list[Item]]]:
+    """The requests for any number of updates, in their order.
+
+    The first has the given key, those after it `<key>.1`, `<key>.2`: the same updates in the same order give the same
+    requests under the same keys.
+    """
+    key = idempotency_key or new_key()
+    return [
+        _batch(part, key=key if index == 0 else f"{key}.{index}")
+        for index, part in enumerate(_parts([_json(update.body()) for update in updates]))
+    ]
+
+
+def _parts(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size = 0
+    for body in bodies:
+        if part and (len(part) == MAX_BATCH or size + len(body) > MAX_BODY):
+            yield part
+            part, size = [], 0
+        part.append(body)
+        size += len(body) + 1
+    if part:
+        yield part
+
+
+def _batch(bodies: Sequence[bytes], *, key: str) -> Call[list[Item]]:
+    def read(body: Any, headers: Mapping[str, str]) -> list[Item]:  # noqa: ARG001  # what every `read` takes
+        results = answers.items(body)
+        if len(results) != len(bodies):
+            raise ValueError(f"{len(bodies)} updates were answered with {len(results)} results")
+        for index, item in enumerate(results):
+            if isinstance(item, ApiError):
+                item.idempotency_key = f"{key}:{index}"
+        return results
+
+    content = b'{"updates":[' + b",".join(bodies) + b"]}"
+    return Call(
+        method="POST",
+        path="/v1/scores/batch",
+        read=read,
+        repeat=Repeat.SAFE,
+        content=content,
+        idempotency_key=key,
+    )
+
+
+def top(leaderboard: str, *, limit: int | None, offset: int | None, cursor: str | None) -> Call[Top]:
+    """A page of entries."""
+    path = f"{_board(leaderboard)}/top{_query(limit=limit, offset=offset, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.top(body))
+
+
+def public_top(
+    tenant: str, project: str, leaderboard: str, *, limit: int | None, offset: int | None, cursor: str | None
+) -> Call[Top]:
+    """A page of entries of an open leaderboard, without a key."""
+    query = _query(limit=limit, offset=offset, cursor=cursor)
+    path = f"/v1/public/{_segment(tenant)}/{_segment(project)}/leaderboards/{_segment(leaderboard)}/top{query}"
+    return _get(path, lambda body, _: answers.top(body), public=True)
+
+
+def rank(leaderboard: str, user: str) -> Call[Rank]:
+    """One user's entry."""
+    return _get(f"{_board(leaderboard)}/rank/{_segment(user)}", lambda body, _: Rank.read(body))
+
+
+def around(leaderboard: str, user: str, *, limit: int | None) -> Call[Around]:
+    """The entries around a user."""
+    path = f"{_board(leaderboard)}/around/{_segment(user)}{_query(limit=limit)}"
+    return _get(path, lambda body, _: answers.around(body))
+
+
+def members(leaderboard: str, ids: Sequence[str]) -> Call[Members]:
+    """Several users' entries."""
+    # A comma inside an id is escaped like all else, so it is not the one that divides ids.
+    query = urlencode([("ids", each) for each in ids], quote_via=quote, safe="")
+    return _get(f"{_board(leaderboard)}/members?{query}", lambda body, _: answers.members(body))
+
+
+def remove_member(leaderboard: str, user: str) -> Call[None]:
+    """Take a user off."""
+    return _delete(f"{_board(leaderboard)}/members/{_segment(user)}")
+
+
+def list_leaderboards(*, limit: int | None, cursor: str | None) -> Call[LeaderboardPage]:
+    """A page of the project's leaderboards."""
+    path = f"/v1/leaderboards{_query(limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.leaderboards(body))
+
+
+def create_leaderboard(key: str, **rules: object) -> Call[Leaderboard]:
+    """Make a leaderboard; a rule that is None is left to the API."""
+    return _change("POST", "/v1/leaderboards", {"key": key, **rules})
+
+
+def get_leaderboard(leaderboard: str) -> Call[Leaderboard]:
+    """A leaderboard's rules."""
+    return _get(_board(leaderboard), lambda body, _: answers.leaderboard(body))
+
+
+def change_leaderboard(leaderboard: str, **rules: object) -> Call[Leaderboard]:
+    """Change what may change; a rule that is None stays."""
+    return _change("PATCH", _board(leaderboard), rules)
+
+
+def delete_leaderboard(leaderboard: str) -> Call[None]:
+    """Delete a leaderboard with its entries."""
+    return _delete(_board(leaderboard))
+
+
+def usage(first: date | str | None, last: date | str | None) -> Call[Usage]:
+    """The use of the project."""
+    path = f"/v1/usage{_query(**{'from': first, 'to': last})}"
+    return _get(path, lambda body, _: answers.usage(body))
+
+
+def _get(path: str, read: Callable[[Any, Mapping[str, str]], T], *, public: bool = False) -> Call[T]:
+    return Call(method="GET", path=path, read=read, repeat=Repeat.SAFE, public=public)
+
+
+def _delete(path: str) -> Call[None]:
+    return Call(method="DELETE", path=path, read=lambda _body, _headers: None, repeat=Repeat.DELETE)
+
+
+def _change(method: str, path: str, body: Mapping[str, object]) -> Call[Leaderboard]:
+    return Call(
+        method=method,
+        path=path,
+        read=lambda body, _: answers.leaderboard(body),
+        repeat=Repeat.UNSAFE,
+        content=_json({name: value for name, value in body.items() if value is not None}),
+    )
+
+
+def _board(leaderboard: str) -> str:
+    return f"/v1/leaderboards/{_segment(leaderboard)}"
+
+
+def _segment(text: str) -> str:
+    if text in (".", ".."):  # which a URL would lose as steps within its path
+        return text.replace(".", "%2E")
+    return quote(text, safe="")
+
+
+def _query(**given: object) -> str:
+    known = {name: str(value) for name, value in given.items() if value is not None}
+    return f"?{urlencode(known, quote_via=quote, safe='')}" if known else ""
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
