@@ -33,10 +33,14 @@ class FaultProxy:
     def running(self) -> Iterator["FaultProxy"]:
         """Run in a thread of its own, so that a client that blocks can use it."""
         loop = asyncio.new_event_loop()
-        server = loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
+
+        async def begin() -> asyncio.Server:
+            return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+        server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
         async def finish() -> None:
             server.close()
