@@ -13,17 +13,19 @@ from redis.asyncio import Redis
 
 from leaderboard.api import errors
 from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
-from leaderboard.api.context import key_lookup, project_lookup
+from leaderboard.api.context import key_lookup, project_lookup, session_lookup
 from leaderboard.api.dispatch import App
 from leaderboard.api.live import Live
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
-from leaderboard.api.resources import docs, health, leaderboards, reads, scores, stream, usage
+from leaderboard.api.resources import dashboard, docs, health, leaderboards, reads, scores, stream, usage
 from leaderboard.api.seen import keep_ranking, observe_limiter
+from leaderboard.api.sessions import SessionLimiter
 from leaderboard.api.tracing import SeenApp, Tracing
 from leaderboard.api.usage import UsageMeter
 from leaderboard.config import Config
 from leaderboard.control.reconcile import Control
+from leaderboard.domain.sessions import Sealer
 from leaderboard.store.postgres.pool import Pool, open_pool
 from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
@@ -71,6 +73,8 @@ class Parts:
         self.tail = RevocationTail(self._tail_redis, clock=clock.monotonic)
         self.keys = KeyCache(self.tail, lookup=key_lookup(pool, pepper=pepper), clock=clock.monotonic)
         self.projects = KeyCache(self.tail, lookup=project_lookup(pool), clock=clock.monotonic)
+        self.sessions = KeyCache(self.tail, lookup=session_lookup(pool), clock=clock.monotonic)
+        self.entropy = entropy
         self.limiter = Limiter(self.redis, clock=clock.monotonic)
         if telemetry is not None:
             observe_limiter(telemetry, self.limiter)
@@ -143,11 +147,13 @@ async def open_parts(
 def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> App:
     """Return the application over opened `parts`."""
     clock = clock or Clock()
-    rate_limit = RateLimit(parts.limiter, parts.meter)
-    tenant_context = TenantContext(parts.keys, region=config.region, now=clock.unix)
+    sealer = Sealer(config.pepper.encode())
+    session_limiter = SessionLimiter(clock=clock.monotonic)
+    rate_limit = RateLimit(parts.limiter, parts.meter, session_limiter)
+    tenant_context = TenantContext(parts.keys, parts.sessions, region=config.region, now=clock.unix)
     app = (App if parts.telemetry is None else SeenApp)(
         middleware=[
-            ApiKey(),
+            ApiKey(sealer, now=clock.unix),
             tenant_context,
             *([Tracing(parts.telemetry)] if parts.telemetry is not None else []),
             rate_limit,
@@ -169,7 +175,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
-    live = Live(store, allow=tenant_context.check, explain=refusals.problem)
+    live = Live(store, allow=tenant_context.opened_by, explain=refusals.problem)
     app.add_route(f"{board}/stream", stream.Stream(live))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
@@ -180,6 +186,20 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
         reads.PublicTop(store, refusals, projects=parts.projects, rate_limit=rate_limit, region=config.region),
     )
     app.add_route("/v1/usage", usage.Usage(parts.pool, now=clock.utc))
+    page = dashboard.Dashboard()
+    app.add_route("/dashboard", page)
+    app.add_route("/dashboard/{path:path}", page)
+    app.add_route(
+        "/dashboard/session",
+        dashboard.DashboardSession(
+            tenant_context,
+            sealer,
+            session_limiter,
+            body=body(dashboard.SignIn),
+            now=clock.unix,
+            entropy=parts.entropy,
+        ),
+    )
     app.add_route("/healthz", health.Healthz())
     app.add_route("/readyz", health.Readyz(parts.redis, parts.tail, parts.pool))
     app.add_route("/openapi.json", docs.OpenApi())

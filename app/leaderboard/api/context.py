@@ -34,6 +34,7 @@ class KeyContext(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None
     namespace: str
     bucket: str
+    """Where the tenant's tokens are kept; empty for a session, whose limiter is in memory."""
     policy: str
     """The RateLimit-Policy header, which does not change from request to request."""
 
@@ -54,24 +55,43 @@ def key_lookup(pool: Pool, *, pepper: bytes) -> Callable[[str], Awaitable[KeyCon
             return None
         if not hmac.compare_digest(row.hmac, api_keys.digest(key, pepper=pepper)):
             return None
-        return KeyContext(
-            key_id=row.key_id,
-            tenant_id=row.tenant_id,
-            tenant=row.tenant_slug,
-            project_id=row.project_id,
-            project=row.project,
-            scope=row.scope,
-            allowed=row.scope.included,
-            rate=row.quotas.requests_per_second,
-            suspended=row.suspended,
-            home_region=row.home_region,
-            expires_at=row.expires_at.timestamp() if row.expires_at else None,
-            namespace=redis_keys.board(row.tenant_id, row.project, ""),
-            bucket=redis_keys.rate_limit(row.tenant_id),
-            policy=policy(row.quotas.requests_per_second),
-        )
+        return _context(row, bucket=redis_keys.rate_limit(row.tenant_id))
 
     return lookup
+
+
+def session_lookup(pool: Pool) -> Callable[[str], Awaitable[KeyContext | None]]:
+    """Return the look-up of a session's key by its id, for which the session's seal vouches.
+
+    Raises DatabaseUnavailable.
+    """
+
+    async def lookup(key_id: str) -> KeyContext | None:
+        row = await key_rows.lookup(pool, key_id)
+        if row is None or row.state is not key_rows.KeyState.ACTIVE:
+            return None
+        return _context(row, bucket="")
+
+    return lookup
+
+
+def _context(row: key_rows.KeyRecord, *, bucket: str) -> KeyContext:
+    return KeyContext(
+        key_id=row.key_id,
+        tenant_id=row.tenant_id,
+        tenant=row.tenant_slug,
+        project_id=row.project_id,
+        project=row.project,
+        scope=row.scope,
+        allowed=row.scope.included,
+        rate=row.quotas.requests_per_second,
+        suspended=row.suspended,
+        home_region=row.home_region,
+        expires_at=row.expires_at.timestamp() if row.expires_at else None,
+        namespace=redis_keys.board(row.tenant_id, row.project, ""),
+        bucket=bucket,
+        policy=policy(row.quotas.requests_per_second),
+    )
 
 
 def project_lookup(pool: Pool) -> Callable[[str], Awaitable[KeyContext | None]]:

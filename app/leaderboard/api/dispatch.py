@@ -6,7 +6,8 @@ ours, so 3 us of a write are not for us. The short way is the rest, made of Falc
 and response, and the methods of middleware and resources. Everything else (another server, a body that is still
 arriving, a path without a route, another method) goes Falcon's way; a test holds that both give the same answers.
 
-What the short way does not have: `resp.complete` (a step here ends a request by raising), streams, cookies.
+What the short way does not have: `resp.complete` (a step here ends a request by raising), streams, cookies (a resource
+that sets one says so: ``sets_cookies``).
 """
 
 from collections.abc import Awaitable, Sequence
@@ -54,7 +55,7 @@ class App(falcon.asgi.App[Any, Any]):
         exchange = scope.get(KEY)
         if exchange is not None and exchange.complete and scope["method"] in ("GET", "POST"):
             route = self._routes.find(scope["path"])
-            if route is not None:
+            if route is not None and not hasattr(route[0], "sets_cookies"):
                 return self._serve(exchange, route, scope, receive)
         return super().__call__(scope, receive, send)
 

@@ -119,7 +119,7 @@ class Live:
         self,
         scores: Scores,
         *,
-        allow: Callable[[str], Awaitable[None]],
+        allow: Callable[[str], Awaitable[object]],
         explain: Callable[[Refusal, KeyContext, str], Awaitable[Problem]],
     ) -> None:
         self._scores = scores

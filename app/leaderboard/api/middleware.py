@@ -3,6 +3,7 @@
 The JSON body (step 5) is read by the handler that wants one (`bodies.py`), after one token was taken. Resources say
 what they need: ``scopes`` maps methods to the least scope; a resource without it is open and passes all steps but
 telemetry. The public route is open to everybody, but has a tenant whose limit counts: it fills in the context itself.
+A resource that also says ``sessions = True`` may be used with a session of the dashboard instead of a key.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,12 +12,14 @@ from typing import Any
 
 import falcon.asgi
 
-from leaderboard.api import problems
+from leaderboard.api import problems, sessions
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
+from leaderboard.api.sessions import SessionLimiter
 from leaderboard.api.usage import UsageMeter
 from leaderboard.domain.errors import InvalidApiKey
 from leaderboard.domain.keys import Scope, parse_key
+from leaderboard.domain.sessions import Sealer, Session
 from leaderboard.store.redis.errors import InDoubt, RedisUnavailable
 from leaderboard.store.redis.key_cache import KeyCache
 from leaderboard.store.redis.limiter import Decision, Limiter
@@ -26,10 +29,17 @@ Response = falcon.asgi.Response
 
 
 class ApiKey:
-    """Step 1: take the key out of the headers."""
+    """Step 1: take the key out of the headers, or the session out of its cookie. `now` gives the Unix time."""
+
+    def __init__(self, sealer: Sealer, *, now: Callable[[], float]) -> None:
+        self._sealer = sealer
+        self._now = now
 
     async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
-        """Put the key's text into ``req.context.api_key``; raise Problem 401 where there is none."""
+        """Put the key's text into ``req.context.api_key``, '' with ``req.context.session`` for a session.
+
+        Raises Problem 401 where there is neither.
+        """
         if getattr(resource, "scopes", None) is None:
             return
         header = req.get_header("Authorization")
@@ -41,15 +51,33 @@ class ApiKey:
             return
         key = req.get_header("X-API-Key")
         if key is None:
-            raise Problem(problems.MISSING_API_KEY)
+            key, req.context.session = "", self._session(req, resource)
         req.context.api_key = key
+
+    def _session(self, req: Request, resource: Any) -> Session:
+        if getattr(resource, "sessions", False):
+            session = sessions.presented(req, self._sealer, now=self._now())
+            if session is not None:
+                return session
+        raise Problem(problems.MISSING_API_KEY)
 
 
 class TenantContext:
-    """Step 2: what the key opens. `region` is this region's name, '' to serve every tenant; `now` the Unix time."""
+    """Step 2: what the key opens. `region` is this region's name, '' to serve every tenant; `now` the Unix time.
 
-    def __init__(self, cache: KeyCache[KeyContext], *, region: str, now: Callable[[], float]) -> None:
+    `cache` knows keys by their text, `sessions` by their id.
+    """
+
+    def __init__(
+        self,
+        cache: KeyCache[KeyContext],
+        sessions: KeyCache[KeyContext],
+        *,
+        region: str,
+        now: Callable[[], float],
+    ) -> None:
         self._cache = cache
+        self._sessions = sessions
         self._region = region
         self._now = now
 
@@ -59,9 +87,9 @@ class TenantContext:
             return
         text = req.context.api_key
         known, context = self._cache.get(text)
-        if not known:
+        if not known and text:
             context = await self._fetch(text)
-        context = self._opens(context)
+        context = self._opens(context) if text else await self._opened_in_step(req)
         needed: Scope | None = resource.scopes.get(req.method)
         if needed is not None and needed not in context.allowed:
             raise Problem(
@@ -69,10 +97,21 @@ class TenantContext:
             )
         req.context.key = context
 
-    async def check(self, api_key: str) -> None:
-        """Raise Problem where a key that opened its project does so no more, as for a request."""
+    async def _opened_in_step(self, req: Request) -> KeyContext:
+        session = getattr(req.context, "session", None)
+        if session is None:  # an empty key was given
+            raise Problem(problems.INVALID_API_KEY)
+        return await self.opened_by_session(session)
+
+    async def opened_by(self, api_key: str) -> KeyContext:
+        """Return what a key opens, or raise Problem where it opens nothing (any more), as for a request."""
         known, context = self._cache.get(api_key)
-        self._opens(context if known else await self._fetch(api_key))
+        return self._opens(context if known else await self._fetch(api_key))
+
+    async def opened_by_session(self, session: Session) -> KeyContext:
+        """Return what the session's key opens, or raise Problem where it opens nothing any more."""
+        known, context = self._sessions.get(session.key_id)
+        return self._opens(context if known else await self._sessions.fetch(session.key_id))
 
     async def _fetch(self, text: str) -> KeyContext | None:
         try:
@@ -108,11 +147,12 @@ def _undone() -> Iterator[None]:
 
 
 class RateLimit:
-    """Step 4: one token per request, before its body is read."""
+    """Step 4: one token per request, before its body is read. Sessions have a limiter of their own, in memory."""
 
-    def __init__(self, limiter: Limiter, meter: UsageMeter) -> None:
+    def __init__(self, limiter: Limiter, meter: UsageMeter, sessions: SessionLimiter) -> None:
         self._limiter = limiter
         self._meter = meter
+        self._sessions = sessions
 
     async def process_resource(self, req: Request, resp: Response, resource: Any, params: dict[str, str]) -> None:  # noqa: ARG002
         """Take a token of the request's tenant; raise Problem 429 where there is none."""
@@ -135,6 +175,9 @@ class RateLimit:
         return True
 
     async def _admit(self, context: KeyContext, resp: Response) -> None:
+        if not context.bucket:  # a session's
+            self._sessions.take(context.key_id)
+            return
         with _undone():
             decision = await self._limiter.take(context.bucket, rate=context.rate)
         self._answer(context, resp, decision)

@@ -15,6 +15,8 @@ from urllib.parse import quote, urlencode
 from leaderboard.api import problems
 
 METHODS = ("get", "post", "put", "patch", "delete")
+IN_BROWSER = "Dashboard"
+"""The tag of what is for a browser, which keeps the cookie: a line of curl would only mislead."""
 ORIGIN = "$LEADERBOARD_URL"
 KEY = "$LEADERBOARD_KEY"
 
@@ -155,7 +157,8 @@ class _Reference:
             parts.append("<h4>Parameters</h4>" + _table(("Name", "In", "What it is"), rows))
         if "requestBody" in operation:
             parts.append("<h4>Body</h4>" + self._fields(operation["requestBody"]["content"]["application/json"]))
-        parts.append(f"<h4>Example</h4><pre>{escape(self.curl(method, path), quote=False)}</pre>")
+        if IN_BROWSER not in operation["tags"]:
+            parts.append(f"<h4>Example</h4><pre>{escape(self.curl(method, path), quote=False)}</pre>")
         return "".join(parts) + self._answers(operation) + "</article>"
 
     def _answers(self, operation: Mapping[str, Any]) -> str:

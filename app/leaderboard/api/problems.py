@@ -50,6 +50,15 @@ INVALID_API_KEY = _type(
     "The API key is not valid",
     "Check that the key is copied whole, and that it was not revoked, rotated or expired.",
 )
+NO_SESSION = _type(
+    "no-session",
+    401,
+    "Nobody is signed in",
+    "Sign in to the dashboard; a session ends after 12 hours, or with its key.",
+)
+FORGED_REQUEST = _type(
+    "forged-request", 403, "The request was not made by the dashboard", "Reload the dashboard and try again."
+)
 INSUFFICIENT_SCOPE = _type(
     "insufficient-scope", 403, "The API key may not do this", "Use a key with the scope that detail names."
 )

@@ -41,7 +41,7 @@ def routes() -> dict[tuple[str, str], Any]:
             for method, responder in (node.method_map or {}).items():
                 # Falcon answers OPTIONS, and 405 for what a resource has no responder for.
                 if getattr(responder, "__self__", None) is node.resource:
-                    found[node.uri_template, method.lower()] = node.resource
+                    found[re.sub(r":\w+}", "}", node.uri_template), method.lower()] = node.resource
             walk(node.children)
 
     walk(app._router._roots)
@@ -166,7 +166,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import leaderboards, scores
+    from leaderboard.api.resources import dashboard, leaderboards, scores
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -176,6 +176,7 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Around", reads.AroundBody),
         ("Members", reads.MembersBody),
         ("Leaderboard", leaderboards.BoardBody),
+        ("Session", dashboard.SessionBody),
     ):
         assert set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_fields__), name
 

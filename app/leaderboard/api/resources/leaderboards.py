@@ -83,6 +83,7 @@ class Leaderboards:
     """The boards of the key's project: list and make."""
 
     scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ, "POST": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, pool: Pool, control: Control, *, body: BodyReader[NewBoard]) -> None:
         self._pool = pool
@@ -140,6 +141,7 @@ class Leaderboard:
     """One board of the key's project: its rules, not its entries."""
 
     scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ, "PATCH": Scope.ADMIN, "DELETE": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, pool: Pool, control: Control, *, body: BodyReader[BoardChange]) -> None:
         self._pool = pool

@@ -34,6 +34,7 @@ class Usage:
     """Usage of the key's project."""
 
     scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, pool: Pool, *, now: Callable[[], datetime]) -> None:
         self._pool = pool
