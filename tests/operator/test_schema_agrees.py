@@ -66,8 +66,9 @@ def python_fields(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[str
         yield place, field, inner
         if isinstance(inner, msgspec.inspect.StructType):
             yield from python_fields(inner.cls, place)
-        elif isinstance(inner, msgspec.inspect.VarTupleType):
-            assert isinstance(inner.item_type, msgspec.inspect.StructType)
+        elif isinstance(inner, msgspec.inspect.VarTupleType) and isinstance(
+            inner.item_type, msgspec.inspect.StructType
+        ):
             yield from python_fields(inner.item_type.cls, f"{place}[]")
 
 
@@ -78,7 +79,7 @@ def default_of(field: msgspec.inspect.Field) -> Any:
     default = field.default
     if default is msgspec.NODEFAULT:
         default = field.default_factory()
-    if default is None:
+    if default is None or default == ():
         return MISSING
     written = msgspec.json.decode(msgspec.json.encode(default))
     if isinstance(written, dict):
@@ -150,6 +151,7 @@ def test_the_patterns_are_those_of_the_names():
     tenant, board = by_path("Tenant"), by_path("Leaderboard")
     assert tenant["spec.slug"].schema["pattern"] == names.SLUG_PATTERN
     assert tenant["spec.projects[].name"].schema["pattern"] == names.PROJECT_PATTERN
+    assert tenant["spec.projects[].allowedOrigins[]"].schema["pattern"] == names.ORIGIN_PATTERN
     assert board["spec.project"].schema["pattern"] == names.PROJECT_PATTERN
     assert board["spec.key"].schema["pattern"] == names.BOARD_KEY_PATTERN
 

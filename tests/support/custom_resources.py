@@ -139,7 +139,7 @@ def least(part: dict[str, Any]) -> Json:
         return part["enum"][0]
     match part["type"]:
         case "string":
-            return "1s" if _is_duration(part) else "a"
+            return "1s" if _is_duration(part) else "http://a" if _is_origin(part) else "a"
         case "object":
             return {name: least(part["properties"][name]) for name in part.get("required", ())}
         case "array":
@@ -160,6 +160,8 @@ def at_the_bounds(part: dict[str, Any]) -> Iterator[tuple[str, Json, Json]]:
         most, over = "a" * part["maxLength"], "a" * (part["maxLength"] + 1)
         if _is_duration(part):
             most, over = "999999d999999h999999m999999s", "1999999d999999h999999m999999s"
+        if _is_origin(part):
+            most, over = f"https://{'a' * 253}:99999", f"https://{'a' * 254}:99999"
         yield "maxLength", most, over
     if "pattern" in part:
         yield "pattern", least(part), "\x7f\x7f"
@@ -169,6 +171,8 @@ def at_the_bounds(part: dict[str, Any]) -> Iterator[tuple[str, Json, Json]]:
         items = [least(part["items"]) for _ in range(part["maxItems"] + 1)]
         if part["x-kubernetes-list-type"] == "map":
             items = [{"name": f"p{number}"} for number in range(len(items))]
+        if part["x-kubernetes-list-type"] == "set":
+            items = [f"{item}{number}" for number, item in enumerate(items)]
         yield "maxItems", items[:-1], items
     if "maxProperties" in part:
         labels = {f"l{number}": "a" for number in range(part["maxProperties"] + 1)}
@@ -192,12 +196,18 @@ def with_value(kind: str, path: str, value: Json) -> Json:
         spec = spec | {"allowedNamespaces": {"from": "Selector", "selector": SELECTOR}}
     if path == "spec.apiKey.rotateEvery":
         spec = spec | {"apiKey": {"gracePeriod": "0s"}}
+    if path.startswith("spec.projects[]."):
+        spec = spec | {"projects": [{"name": "default"}]}
     if path.endswith(".matchExpressions"):
         value = [line | {"operator": "Exists"} for line in value]
     spec = place(spec, steps_to(path), value)
     if value in ("Exists", "DoesNotExist"):
         spec = place(spec, (*steps_to(path)[:-1], "values"), MISSING)
     return spec
+
+
+def _is_origin(part: dict[str, Any]) -> bool:
+    return "://" in part.get("pattern", "")
 
 
 def _is_duration(part: dict[str, Any]) -> bool:

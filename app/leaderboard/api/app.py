@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from leaderboard.api import errors
 from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
 from leaderboard.api.context import key_lookup, project_lookup, session_lookup
+from leaderboard.api.cors import Cors
 from leaderboard.api.dispatch import App
 from leaderboard.api.live import Live
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
@@ -155,6 +156,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
         middleware=[
             ApiKey(sealer, now=clock.unix),
             tenant_context,
+            Cors(),
             *([Tracing(parts.telemetry)] if parts.telemetry is not None else []),
             rate_limit,
         ]

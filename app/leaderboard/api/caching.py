@@ -28,7 +28,7 @@ def answer(
         resp.set_header("Cache-Control", PUBLIC)
     else:
         resp.set_header("Cache-Control", PRIVATE)
-        resp.set_header("Vary", "Authorization, X-API-Key")
+        resp.append_header("Vary", "Authorization, X-API-Key")
     known = headers.optional(req, b"if-none-match")
     if known is not None and _matches(known, etag):
         resp.status = 304

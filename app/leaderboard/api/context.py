@@ -37,6 +37,8 @@ class KeyContext(msgspec.Struct, frozen=True, kw_only=True):
     """Where the tenant's tokens are kept; empty for a session, whose limiter is in memory."""
     policy: str
     """The RateLimit-Policy header, which does not change from request to request."""
+    origins: tuple[str, ...] = ()
+    """Whose pages may see what is read with the key; none for a key that may write."""
 
 
 def key_lookup(pool: Pool, *, pepper: bytes) -> Callable[[str], Awaitable[KeyContext | None]]:
@@ -91,6 +93,7 @@ def _context(row: key_rows.KeyRecord, *, bucket: str) -> KeyContext:
         namespace=redis_keys.board(row.tenant_id, row.project, ""),
         bucket=bucket,
         policy=policy(row.quotas.requests_per_second),
+        origins=row.allowed_origins if row.scope is api_keys.Scope.READ else (),
     )
 
 

@@ -341,12 +341,12 @@ async def _as_asked(
     try:
         plan = plan_tenant(
             row,
-            projects=[project.name for project in projects],
+            projects={project.name: project.allowed_origins for project in projects},
             spec=spec,
             owner=request.owner,
             plans=(row.plan,),
         )
-        if values_of(row) != plan.values or plan.add_projects:
+        if values_of(row) != plan.values or plan.add_projects or plan.set_origins:
             return None
         for project in projects:
             own = tenancy.of_project(rows, project)

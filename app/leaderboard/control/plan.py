@@ -110,6 +110,8 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     values: TenantValues
     changes: tuple[str, ...]
     add_projects: tuple[str, ...]
+    set_origins: tuple[tuple[str, tuple[str, ...]], ...]
+    """Projects with the origins they are to have, where those are others than now."""
     unlisted: tuple[str, ...]
     """Projects that exist and are not in the document: they stay."""
     forget: bool
@@ -122,13 +124,14 @@ _WORKERS_KNOW = ("plan", "max_leaderboards", "requests_per_second", "suspended",
 def plan_tenant(
     observed: TenantRow | None,
     *,
-    projects: Sequence[str],
+    projects: Mapping[str, tuple[str, ...]],
     spec: TenantSpec,
     owner: str | None,
     plans: Collection[str],
     adopt: Adoption | None = None,
 ) -> TenantPlan:
-    """Return what makes the tenant as `spec` asks. `projects` are those it has, `plans` the names there are.
+    """Return what makes the tenant as `spec` asks. `projects` are those it has, with the origins
+    they allow; `plans` the names there are.
 
     Raises ManagedElsewhere, and InvalidDocument for a plan that does not exist.
     """
@@ -163,6 +166,11 @@ def plan_tenant(
             if getattr(current, field) != getattr(values, field)
         }
     wanted = [project.name for project in spec.projects]
+    origins = tuple(
+        (project.name, project.allowed_origins)
+        for project in spec.projects
+        if project.allowed_origins != projects.get(project.name, ())
+    )
     return TenantPlan(
         create=observed is None,
         adopt=adopts,
@@ -171,8 +179,9 @@ def plan_tenant(
             f"{field}: {before} -> {after}" for field, (before, after) in changed.items() if field != "spec_hash"
         ),
         add_projects=tuple(name for name in wanted if name not in projects),
+        set_origins=origins,
         unlisted=tuple(name for name in projects if name not in wanted),
-        forget=adopts or any(field in changed for field in _WORKERS_KNOW),
+        forget=adopts or bool(origins) or any(field in changed for field in _WORKERS_KNOW),
     )
 
 

@@ -55,13 +55,13 @@ async def reconcile(
             row = await tenants.by_id(conn, found.id, lock=True)
             if row is None:
                 raise TenantNotFound(f"tenant {spec.slug!r} was deleted meanwhile; apply it again")
-            existing = [project.name for project in await tenants.projects(conn, row.id)]
+            existing = {project.name: project.allowed_origins for project in await tenants.projects(conn, row.id)}
             plan = plan_tenant(
                 row, projects=existing, spec=spec, owner=owner, adopt=adopt, plans=await tenants.plan_names(conn)
             )
             for name in plan.add_projects:
                 await tenants.add_project(conn, row.id, name)
-        if plan.adopt or values_of(row) != plan.values:
+        if plan.adopt or plan.set_origins or values_of(row) != plan.values:
             forget: list[Forget] = [("tenant", str(row.id))] if plan.forget else []
             async with announced(conn, tools.redis, forget=forget):
                 if plan.adopt:
@@ -71,6 +71,8 @@ async def reconcile(
                         # The keys of before are in other hands; they end as in a rotation. In this very transaction:
                         # after a crash they would look like keys that the sink has lost.
                         await keys.expire_of_tenant(conn, row.id, at=tools.clock() + _grace(spec))
+                for name, origins in plan.set_origins:
+                    await tenants.set_origins(conn, row.id, name, origins)
                 await tenants.update(conn, row.id, plan.values, now=tools.clock())
         elif not found.created:
             # A change whose second telling failed is finished by applying it again, though the row has it already.
@@ -86,6 +88,7 @@ async def reconcile(
             *(("adopted: the keys it had end after gracePeriod",) if plan.adopt else ()),
             *plan.changes,
             *(f"project {name} added" for name in plan.add_projects),
+            *(f"project {name} is open to {', '.join(origins) or 'no page'}" for name, origins in plan.set_origins),
             *key_changes,
         ),
         notes=notes(plan.unlisted),
@@ -116,7 +119,7 @@ async def _row(
     """Find the tenant's row, bring it back or make it; `conn` is in no transaction."""
     while True:
         row = await tenants.by_slug(conn, spec.slug)
-        plan = plan_tenant(row, projects=(), spec=spec, owner=owner, adopt=adopt, plans=await tenants.plan_names(conn))
+        plan = plan_tenant(row, projects={}, spec=spec, owner=owner, adopt=adopt, plans=await tenants.plan_names(conn))
         if row is not None:
             return _Found(row.id)
         now = tools.clock()

@@ -21,6 +21,8 @@ API_VERSION = "leaderboard.saas/v1alpha1"
 
 MAX_PROJECTS = 100
 """Most projects that one Tenant may name."""
+MAX_ORIGINS = 20
+"""Most origins that one project may allow."""
 DISPLAY_NAME_LENGTH = 128
 ROTATION_TRIGGER_LENGTH = 256
 
@@ -44,10 +46,12 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """Base of every part of a document: camelCase names, unknown fields refused."""
 
 
-class ProjectSpec(_Part, frozen=True, kw_only=True):
+class ProjectSpec(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """One project of a tenant."""
 
     name: str
+    allowed_origins: tuple[str, ...] = ()
+    """Whose web pages may use the project's read keys, as browsers name them: ``https://game.example``."""
 
 
 class ApiKeySpec(_Part, frozen=True, kw_only=True):
@@ -229,6 +233,8 @@ def _check_tenant(spec: TenantSpec, *, where: str) -> None:
         names.tenant_slug(spec.slug)
         for project in spec.projects:
             names.project_name(project.name)
+            for origin in project.allowed_origins:
+                names.origin(origin)
         if spec.display_name is not None:
             names.line(spec.display_name, field="displayName", longest=DISPLAY_NAME_LENGTH)
         if spec.api_key.rotation_trigger is not None:
@@ -246,6 +252,14 @@ def _check_tenant(spec: TenantSpec, *, where: str) -> None:
         raise InvalidDocument(f"{where}: projects must name at most {MAX_PROJECTS} projects, got {len(listed)}")
     if len(set(listed)) != len(listed):
         raise InvalidDocument(f"{where}: projects must not name one twice: {', '.join(sorted(listed))}")
+    for project in spec.projects:
+        if len(project.allowed_origins) > MAX_ORIGINS:
+            raise InvalidDocument(
+                f"{where}: project {project.name} may allow at most {MAX_ORIGINS} origins,"
+                f" got {len(project.allowed_origins)}"
+            )
+        if len(set(project.allowed_origins)) != len(project.allowed_origins):
+            raise InvalidDocument(f"{where}: project {project.name} must not allow one origin twice")
     allowed = spec.allowed_namespaces
     if (allowed.from_ is NamespacesFrom.SELECTOR) != bool(allowed.selector):
         raise InvalidDocument(f"{where}: allowedNamespaces takes a selector with from: Selector, and only then")

@@ -19,6 +19,7 @@ BOARD_KEY_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,127}$"
 PROJECT_PATTERN = r"^[a-z0-9_-]{1,63}$"
 SLUG_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 REGION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+ORIGIN_PATTERN = r"^https?://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
 LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]{1,128}$"
 USER_MAX_BYTES = 128
@@ -28,6 +29,7 @@ _board_key = re.compile(BOARD_KEY_PATTERN.removeprefix("^").removesuffix("$")).f
 _project = re.compile(PROJECT_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 _slug = re.compile(SLUG_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 _region = re.compile(REGION_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
+_origin = re.compile(ORIGIN_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 # And lone surrogates, which neither UTF-8 nor Postgres can hold; they never come from a Kubernetes API.
 _forbidden_in_line = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 _idempotency_key = re.compile(IDEMPOTENCY_KEY_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
@@ -67,6 +69,16 @@ def region(text: str) -> str:
         raise InvalidName(
             f"region {text[:80]!r} must match {REGION_PATTERN}: 1-63 letters, digits, dots, _ and -, "
             "starting with a letter or digit"
+        )
+    return text
+
+
+def origin(text: str) -> str:
+    """Return `text` as the origin of web pages (RFC 6454, as browsers serialize it), or raise InvalidName."""
+    if _origin(text) is None:
+        raise InvalidName(
+            f"origin {text[:80]!r} must match {ORIGIN_PATTERN}: scheme and host in lower case, with a port where it is"
+            " not the scheme's own, like https://game.example; no path, no slash at the end"
         )
     return text
 

@@ -36,7 +36,7 @@ def key(name, state=KeyState.ACTIVE, *, scope=Scope.ADMIN, trigger=None, age=0, 
 
 
 def row(spec=SPEC, *, owner=None, projects=("default",)):
-    plan = plan_tenant(None, projects=(), spec=spec, owner=owner, plans=PLANS)
+    plan = plan_tenant(None, projects={}, spec=spec, owner=owner, plans=PLANS)
     return TenantRow(
         id=TenantId(1),
         slug=spec.slug,
@@ -54,7 +54,7 @@ def row(spec=SPEC, *, owner=None, projects=("default",)):
 
 
 def plan(observed, spec, projects=("default",), owner=None):
-    return plan_tenant(observed, projects=projects, spec=spec, owner=owner, plans=PLANS)
+    return plan_tenant(observed, projects=dict.fromkeys(projects, ()), spec=spec, owner=owner, plans=PLANS)
 
 
 def test_a_new_tenant_is_made_with_its_projects():

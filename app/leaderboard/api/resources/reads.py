@@ -254,6 +254,7 @@ class PublicTop(_BoardRead):
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, tenant: str, project: str, leaderboard: str
     ) -> None:
         """Answer one page; 404 says as little as it can of boards that are not public."""
+        resp.set_header("Access-Control-Allow-Origin", "*")
         try:
             name = f"{names.tenant_slug(tenant)}/{names.project_name(project)}"
         except InvalidName as error:

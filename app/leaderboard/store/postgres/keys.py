@@ -40,6 +40,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     quotas: Quotas
     suspended: bool
     home_region: str | None
+    allowed_origins: tuple[str, ...]
+    """The project's: whose pages may use its read keys."""
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 _LOOKUP = """
 SELECT k.id, k.hmac, k.scope, k.state, k.expires_at, k.revoked_at,
        t.id, t.slug, p.id, p.name, t.suspended, t.home_region,
-       l.max_leaderboards, l.requests_per_second, t.max_leaderboards, t.requests_per_second
+       l.max_leaderboards, l.requests_per_second, t.max_leaderboards, t.requests_per_second, p.allowed_origins
 FROM api_keys k
 JOIN projects p ON p.id = k.project_id
 JOIN tenants t ON t.id = p.tenant_id AND t.deleted_at IS NULL
@@ -94,6 +96,7 @@ async def lookup(database: Database, key_id: str) -> KeyRecord | None:
         suspended=row[10],
         home_region=row[11],
         quotas=effective_quotas(row[12], row[13], row[14], row[15]),
+        allowed_origins=tuple(row[16]),
     )
 
 

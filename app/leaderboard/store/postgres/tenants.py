@@ -47,6 +47,7 @@ class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: ProjectId
     name: str
+    allowed_origins: tuple[str, ...] = ()
 
 
 class TenantValues(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,8 +219,10 @@ def _columns(values: TenantValues) -> tuple[object, ...]:
 async def projects(database: Database, tenant_id: TenantId) -> list[ProjectRow]:
     """Return the tenant's projects by name."""
     async with connection(database) as conn:
-        rows = await conn.execute("SELECT id, name FROM projects WHERE tenant_id = %s ORDER BY name", (tenant_id,))
-        return [ProjectRow(id=ProjectId(row[0]), name=row[1]) async for row in rows]
+        rows = await conn.execute(
+            "SELECT id, name, allowed_origins FROM projects WHERE tenant_id = %s ORDER BY name", (tenant_id,)
+        )
+        return [ProjectRow(id=ProjectId(row[0]), name=row[1], allowed_origins=tuple(row[2])) async for row in rows]
 
 
 async def projects_of(database: Database, tenant_ids: Collection[TenantId]) -> dict[TenantId, list[ProjectRow]]:
@@ -227,11 +230,12 @@ async def projects_of(database: Database, tenant_ids: Collection[TenantId]) -> d
     found: dict[TenantId, list[ProjectRow]] = {tenant_id: [] for tenant_id in tenant_ids}
     async with connection(database) as conn:
         rows = await conn.execute(
-            "SELECT tenant_id, id, name FROM projects WHERE tenant_id = ANY(%s) ORDER BY tenant_id, name",
+            "SELECT tenant_id, id, name, allowed_origins FROM projects"
+            " WHERE tenant_id = ANY(%s) ORDER BY tenant_id, name",
             (list(tenant_ids),),
         )
-        async for tenant_id, project_id, name in rows:
-            found[tenant_id].append(ProjectRow(id=project_id, name=name))
+        async for tenant_id, project_id, name, origins in rows:
+            found[tenant_id].append(ProjectRow(id=project_id, name=name, allowed_origins=tuple(origins)))
     return found
 
 
@@ -241,6 +245,15 @@ async def add_project(database: Database, tenant_id: TenantId, name: str) -> Non
         await conn.execute(
             "INSERT INTO projects (tenant_id, name) VALUES (%s, %s) ON CONFLICT (tenant_id, name) DO NOTHING",
             (tenant_id, name),
+        )
+
+
+async def set_origins(database: Database, tenant_id: TenantId, name: str, origins: Sequence[str]) -> None:
+    """Say whose pages may use the read keys of a project."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE projects SET allowed_origins = %s WHERE tenant_id = %s AND name = %s",
+            (list(origins), tenant_id, name),
         )
 
 
