@@ -23,6 +23,8 @@ _REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (domain.QuotaExceeded, problems.QUOTA_EXCEEDED),
     (domain.ImmutableField, problems.IMMUTABLE_FIELD),
     (domain.DomainError, problems.INVALID_REQUEST),
+    (control.KeyManaged, problems.KEY_MANAGED),
+    (control.KeyNotFound, problems.KEY_NOT_FOUND),
     (control.AlreadyExists, problems.BOARD_EXISTS),
     (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),
     (control.NotFound, problems.BOARD_NOT_FOUND),

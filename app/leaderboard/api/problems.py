@@ -73,6 +73,12 @@ BOARD_NOT_FOUND = _type(
 USER_NOT_FOUND = _type(
     "user-not-found", 404, "The user is not on this leaderboard", "The user never scored, was removed, or fell out."
 )
+KEY_NOT_FOUND = _type(
+    "key-not-found",
+    404,
+    "There is no such API key",
+    "See GET /v1/keys; one that was revoked or has expired is not there.",
+)
 METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "The path does not take this method", "See the Allow header.")
 REQUEST_TIMEOUT = _type("request-timeout", 408, "The body did not arrive in time", "Send the body at once.")
 BOARD_EXISTS = _type("board-exists", 409, "There is a leaderboard of this key", "Use it, or choose another key.")
@@ -81,6 +87,12 @@ MANAGED_ELSEWHERE = _type(
     409,
     "A custom resource owns this leaderboard",
     "Change the Leaderboard resource instead; the operator would undo a change made here.",
+)
+KEY_MANAGED = _type(
+    "key-managed",
+    409,
+    "A custom resource owns this API key",
+    "Change apiKey.rotationTrigger of the Tenant resource, or make a key of your own with POST /v1/keys.",
 )
 BODY_TOO_LARGE = _type("body-too-large", 413, "The body is too large", "Split the request; detail gives the limit.")
 UNSUPPORTED_MEDIA_TYPE = _type(

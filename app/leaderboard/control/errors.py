@@ -8,6 +8,7 @@
     │   └── KeyNotFound
     ├── AlreadyExists        a board of that key is there
     ├── ManagedElsewhere     it belongs to another owner; nothing was changed
+    │   └── KeyManaged
     ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
     ├── DeletionPrevented    the tenant says preventDeletion
     └── NotDrained           the outbox still holds events of the board; start the worker
@@ -47,6 +48,10 @@ class AlreadyExists(ControlError):
 
 class ManagedElsewhere(ControlError):
     """The tenant or board is managed by another owner; change it there."""
+
+
+class KeyManaged(ManagedElsewhere):
+    """The key is the one that a Tenant resource keeps in a Secret."""
 
 
 class BoardsLeft(ControlError):

@@ -7,20 +7,23 @@ with one tenant is in `tenancy`, with one board in `board`, with many at once in
 
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 
-from leaderboard.control import board, fleet, namespace, tenancy
+from leaderboard.control import board, fleet, namespace, own_keys, tenancy
 from leaderboard.control.errors import AlreadyExists, KeyNotFound
 from leaderboard.control.keys import KeySink, announced
 from leaderboard.control.outcome import BoardRequest, Outcome, TenantRequest
+from leaderboard.control.own_keys import NewKey
 from leaderboard.control.plan import Adoption, KeyInForce
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, BoardSpec
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, TenantDocument
+from leaderboard.domain.keys import Scope
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.store.postgres import boards, keys, tenants
+from leaderboard.store.postgres.keys import ProjectKey
 from leaderboard.store.postgres.pool import Pool, connection
 from leaderboard.store.redis.events import EventIds
 
@@ -234,6 +237,36 @@ class Control:
         """
         async with connection(self._tools.pool) as conn:
             return await tenants.owners(conn), await boards.owners(conn)
+
+    # -- a project's own keys
+
+    async def keys_of(self, project_id: ProjectId) -> list[ProjectKey]:
+        """Return the project's keys in force, oldest first. Raises DatabaseUnavailable."""
+        return await own_keys.of_project(self._tools, project_id)
+
+    async def make_key(self, *, tenant_id: TenantId, project_id: ProjectId, scope: Scope, name: str | None) -> NewKey:
+        """Make a key that no document knows, and return it: its text is nowhere else.
+
+        Raises QuotaExceeded (`own_keys.MAX_KEYS`), InvalidName, TenantNotFound, DatabaseUnavailable.
+        """
+        return await own_keys.make(self._tools, tenant_id=tenant_id, project_id=project_id, scope=scope, name=name)
+
+    async def rotate_key(self, *, tenant_id: TenantId, project_id: ProjectId, key_id: str, grace: timedelta) -> NewKey:
+        """Make a key of the same scope and name and end the old one after `grace`, at once where that is nothing.
+
+        Succeeds only when Postgres and Redis both took it. Where the answer is lost, the key it had is nobody's: rotate
+        again. Raises KeyNotFound, KeyManaged, TenantNotFound, DatabaseUnavailable, RedisUnavailable.
+        """
+        return await own_keys.rotate(
+            self._tools, tenant_id=tenant_id, project_id=project_id, key_id=key_id, grace=grace
+        )
+
+    async def revoke_key(self, *, tenant_id: TenantId, project_id: ProjectId, key_id: str) -> None:
+        """End one key of the project at once. Succeeds only when Postgres and Redis both took it.
+
+        Raises KeyNotFound, KeyManaged, TenantNotFound, DatabaseUnavailable, RedisUnavailable.
+        """
+        await own_keys.revoke(self._tools, tenant_id=tenant_id, project_id=project_id, key_id=key_id)
 
     async def revoke(self, key_id: str) -> None:
         """Revoke one key. Succeeds only when Postgres and Redis both took it; may be repeated.

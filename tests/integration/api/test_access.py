@@ -32,6 +32,10 @@ CALLS = {
         ("POST", "/v1/leaderboards", {"key": "made"}),
         ("PATCH", "/v1/leaderboards/made", {"max_entries": 5}),
         ("DELETE", "/v1/leaderboards/made", None),
+        ("GET", "/v1/keys", None),
+        ("POST", "/v1/keys", {"scope": "read"}),
+        ("POST", "/v1/keys/0123456789abcdef/rotate", {}),
+        ("DELETE", "/v1/keys/0123456789abcdef", None),
     ],
 }
 ALL = [call for calls in CALLS.values() for call in calls]

@@ -1,5 +1,6 @@
 """The document's own examples, as the curl lines of /docs, sent to the API; and what they answer is what is written."""
 
+import json
 import shutil
 import subprocess
 
@@ -10,7 +11,7 @@ from leaderboard.api.resources.docs import document
 
 # In an order in which each finds what it needs: `laps` is made by its own example and deleted by none.
 FIRST = ["createLeaderboard", "updateScore", "updateScores"]
-LAST = ["removeMember", "deleteLeaderboard"]
+LAST = ["removeMember", "deleteLeaderboard", "rotateKey", "revokeKey"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
@@ -18,8 +19,8 @@ def test_every_curl_line_works_as_printed(served, new_tenant):
     tenant = new_tenant(slug="acme", boards=[{"key": "seed"}])
     environment = {"LEADERBOARD_URL": served.url, "LEADERBOARD_KEY": tenant.key, "PATH": "/usr/bin:/bin"}
 
-    def run(line: str) -> str:
-        shown = line.replace("curl ", "curl -s -o /dev/null -w '%{http_code}' ", 1)
+    def run(line: str, *, answer: bool = False) -> str:
+        shown = line.replace("curl ", "curl -s " if answer else "curl -s -o /dev/null -w '%{http_code}' ", 1)
         endless = "curl -N " in line
         if endless:
             shown += " --max-time 2"
@@ -30,6 +31,7 @@ def test_every_curl_line_works_as_printed(served, new_tenant):
     # `global` stands for a board of the reader's own.
     made = curl(document(), "post", "/v1/leaderboards").replace('"laps"', '"global"').replace("best", "sum")
     assert run(made.replace('"public_read": false', '"public_read": true')) == "201"
+    key = json.loads(run(curl(document(), "post", "/v1/keys"), answer=True))["id"]
     calls = {
         operation["operationId"]: (method, path, operation)
         for path, item in document()["paths"].items()
@@ -39,7 +41,7 @@ def test_every_curl_line_works_as_printed(served, new_tenant):
     between = [name for name in calls if name not in FIRST + LAST]
     for name in FIRST + between + LAST:
         method, path, operation = calls[name]
-        status = run(curl(document(), method, path))
+        status = run(curl(document(), method, path).replace("0123456789abcdef", key))
         assert status in operation["responses"], (name, status)
         assert status in ("200", "201", "204"), (name, status)
 

@@ -13,7 +13,9 @@ from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
 from leaderboard.api.resources import reads, stream
 from leaderboard.api.resources.docs import document
+from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
 from leaderboard.config import Config
+from leaderboard.control import own_keys
 from leaderboard.domain import names
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.scores import MAX_EXACT
@@ -153,6 +155,8 @@ def test_request_objects_are_closed_and_have_the_fields_of_the_code():
         ("Batch", {"updates"}),
         ("NewLeaderboard", set(NewBoard.__struct_fields__)),
         ("LeaderboardChange", set(BoardChange.__struct_fields__)),
+        ("NewKeyRequest", set(NewKeyRequest.__struct_fields__)),
+        ("Rotation", set(Rotation.__struct_fields__)),
     ):
         assert schema(name)["additionalProperties"] is False
         assert set(schema(name)["properties"]) == fields
@@ -166,7 +170,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, leaderboards, scores
+    from leaderboard.api.resources import dashboard, keys, leaderboards, scores
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -177,6 +181,8 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Members", reads.MembersBody),
         ("Leaderboard", leaderboards.BoardBody),
         ("Session", dashboard.SessionBody),
+        ("Key", keys.KeyBody),
+        ("NewKey", keys.NewKeyBody),
     ):
         assert set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_fields__), name
 
@@ -196,6 +202,10 @@ def test_bounds_and_patterns_are_those_of_the_code():
     limit = parameters["Limit"]["schema"]
     assert (limit["maximum"], limit["default"]) == (queries.MAX_LIMIT, reads.DEFAULT_LIMIT)
     assert parameters["Offset"]["schema"]["maximum"] == queries.MAX_OFFSET
+    grace = schema("Rotation")["properties"]["grace_seconds"]
+    assert (grace["maximum"], grace["default"]) == (MAX_GRACE_SECONDS, DEFAULT_GRACE_SECONDS)
+    assert schema("NewKeyRequest")["properties"]["name"]["maxLength"] == own_keys.MAX_NAME
+    assert f"{own_keys.MAX_KEYS} such keys" in operations()["/v1/keys", "post"]["description"]
     live = operations()["/v1/leaderboards/{leaderboard}/stream", "get"]["parameters"][0]["schema"]
     assert (live["maximum"], live["default"]) == (stream.MAX_LIMIT, stream.DEFAULT_LIMIT)
     around = operations()["/v1/leaderboards/{leaderboard}/around/{user}", "get"]["parameters"][0]["schema"]

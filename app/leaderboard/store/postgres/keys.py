@@ -104,16 +104,17 @@ _ROW = "k.id, k.project_id, k.hmac, k.scope, k.state, k.rotation_trigger, k.crea
 
 
 async def of_tenant(database: Database, tenant_id: TenantId) -> list[KeyRow]:
-    """Return every key of the tenant that is not revoked, oldest first."""
+    """Return every key of the tenant's document that is not revoked, oldest first."""
     return await of_tenants(database, [tenant_id])
 
 
 async def of_tenants(database: Database, tenant_ids: Collection[TenantId]) -> list[KeyRow]:
-    """Return every key of the tenants that is not revoked, oldest first."""
+    """Return every key of the tenants' documents that is not revoked, oldest first: none that was made by the API."""
     async with connection(database) as conn:
         rows = await conn.execute(
             f"SELECT {_ROW}, k.at_once FROM api_keys k JOIN projects p ON p.id = k.project_id"  # noqa: S608 - a constant
-            " WHERE p.tenant_id = ANY(%s) AND k.state <> 'revoked' ORDER BY k.created_at, k.id",
+            " WHERE p.tenant_id = ANY(%s) AND k.state <> 'revoked' AND NOT k.made_by_api"
+            " ORDER BY k.created_at, k.id",
             (list(tenant_ids),),
         )
         return [
@@ -131,6 +132,64 @@ async def of_tenants(database: Database, tenant_ids: Collection[TenantId]) -> li
             )
             async for row in rows
         ]
+
+
+class ProjectKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key as its project's people see it. `managed` says that a custom resource keeps it in a Secret."""
+
+    id: str
+    name: str | None
+    scope: Scope
+    made_by_api: bool
+    managed: bool
+    created_at: datetime
+    expires_at: datetime | None
+
+
+async def of_project(database: Database, project_id: ProjectId, *, now: datetime) -> list[ProjectKey]:
+    """Return every key of the project that works at the time `now`, oldest first."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT k.id, k.name, k.scope, k.made_by_api, t.managed_by IS NOT NULL, k.created_at, k.expires_at"
+            " FROM api_keys k JOIN projects p ON p.id = k.project_id JOIN tenants t ON t.id = p.tenant_id"
+            " WHERE k.project_id = %s AND k.state = 'active'"
+            " AND (k.expires_at IS NULL OR k.expires_at > %s) ORDER BY k.created_at, k.id",
+            (project_id, now),
+        )
+        return [
+            ProjectKey(
+                id=row[0],
+                name=row[1],
+                scope=Scope(row[2]),
+                made_by_api=row[3],
+                managed=row[4] and not row[3],
+                created_at=row[5],
+                expires_at=row[6],
+            )
+            async for row in rows
+        ]
+
+
+async def insert_active(
+    database: Database,
+    *,
+    key_id: str,
+    project_id: ProjectId,
+    hmac: bytes,
+    scope: Scope,
+    name: str | None,
+    instead_of: str | None,
+    now: datetime,
+) -> None:
+    """Write a key of the API that works at once. One `instead_of` a document's key is the document's in its place."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "INSERT INTO api_keys (id, project_id, hmac, scope, name, state, created_at, activated_at,"
+            " made_by_api, rotation_trigger)"
+            " SELECT %s, %s, %s, %s, %s, 'active', %s, %s, coalesce(o.made_by_api, true), o.rotation_trigger"
+            " FROM (SELECT 1) AS one LEFT JOIN api_keys o ON o.id = %s",
+            (key_id, project_id, hmac, scope.value, name, now, now, instead_of),
+        )
 
 
 async def insert_pending(
