@@ -19,7 +19,7 @@ from leaderboard.api.dispatch import App
 from leaderboard.api.live import Live
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
-from leaderboard.api.resources import dashboard, docs, health, keys, leaderboards, reads, scores, stream, usage
+from leaderboard.api.resources import dashboard, docs, events, health, keys, leaderboards, reads, scores, stream, usage
 from leaderboard.api.seen import keep_ranking, observe_limiter
 from leaderboard.api.sessions import SessionLimiter
 from leaderboard.api.tracing import SeenApp, Tracing
@@ -179,6 +179,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/top", reads.Top(store, refusals))
     live = Live(store, allow=tenant_context.opened_by, explain=refusals.problem)
     app.add_route(f"{board}/stream", stream.Stream(live))
+    app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
     app.add_route(f"{board}/members", reads.Members(store, refusals))

@@ -9,7 +9,7 @@ from leaderboard.domain.plans import PLANS, Quotas
 from leaderboard.store.postgres import migrate
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 
-MIGRATIONS = ["0001.initial", "0002.leadership"]
+MIGRATIONS = ["0001.initial", "0002.leadership", "0003.api_keys", "0004.member_events", "0005.origins"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from leaderboard.api import problems, queries
 from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
-from leaderboard.api.resources import reads, stream
+from leaderboard.api.resources import events, reads, stream
 from leaderboard.api.resources.docs import document
 from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
 from leaderboard.config import Config
@@ -182,6 +182,8 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Leaderboard", leaderboards.BoardBody),
         ("Session", dashboard.SessionBody),
         ("Key", keys.KeyBody),
+        ("Event", events.EventBody),
+        ("Events", events.EventsBody),
         ("NewKey", keys.NewKeyBody),
     ):
         assert set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_fields__), name
@@ -202,6 +204,14 @@ def test_bounds_and_patterns_are_those_of_the_code():
     limit = parameters["Limit"]["schema"]
     assert (limit["maximum"], limit["default"]) == (queries.MAX_LIMIT, reads.DEFAULT_LIMIT)
     assert parameters["Offset"]["schema"]["maximum"] == queries.MAX_OFFSET
+    history = {
+        item["name"]: item for item in operations()["/v1/leaderboards/{leaderboard}/events", "get"]["parameters"]
+    }
+    assert (history["limit"]["schema"]["maximum"], history["limit"]["schema"]["default"]) == (
+        events.MAX_LIMIT,
+        events.DEFAULT_LIMIT,
+    )
+    assert schema("Event")["properties"]["kind"]["enum"] == list(events.KINDS.values())
     grace = schema("Rotation")["properties"]["grace_seconds"]
     assert (grace["maximum"], grace["default"]) == (MAX_GRACE_SECONDS, DEFAULT_GRACE_SECONDS)
     assert schema("NewKeyRequest")["properties"]["name"]["maxLength"] == own_keys.MAX_NAME

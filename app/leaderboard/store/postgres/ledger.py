@@ -8,13 +8,14 @@ Dropping old partitions writes that state to ``score_checkpoints`` first, so `la
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
 
 from psycopg import AsyncConnection, errors, sql
 
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
-from leaderboard.store.redis.events import ScoreEvent
+from leaderboard.store.redis.events import EventKind, ScoreEvent
 
 # Who makes or drops partitions holds this; it lets readers and writers pass. An advisory lock would not do: getting
 # one does not refresh what the session believes about tables.
@@ -38,6 +39,18 @@ class Position(NamedTuple):
 
     incarnation: int
     seq: int
+
+
+class LedgerEvent(NamedTuple):
+    """One event as it is read back; see `ScoreEvent`. `member` is None for what concerns the whole board."""
+
+    id: UUID
+    time: datetime
+    kind: EventKind
+    position: Position
+    member: str | None
+    submitted: float | None
+    score: float | None
 
 
 # One statement: what ON CONFLICT let through is what is counted, so a batch written twice counts once.
@@ -193,6 +206,43 @@ async def inhabited(database: Database, leaderboard_ids: Collection[LeaderboardI
     async with connection(database) as conn:
         rows = await conn.execute(_INHABITED, (list(leaderboard_ids),))
         return {LeaderboardId(row[0]) async for row in rows}
+
+
+def history_query(*, of_member: bool, paged: bool) -> LiteralString:
+    """Return the query of `newest`; a test looks at its plan."""
+    return (
+        "SELECT event_id, event_time, kind, incarnation, seq, member, submitted, score FROM score_events"  # noqa: S608
+        " WHERE leaderboard_id = %(board)s"
+        + (" AND member = %(member)s" if of_member else "")
+        + (" AND (incarnation, seq) < (%(incarnation)s, %(seq)s)" if paged else "")
+        + " ORDER BY incarnation DESC, seq DESC LIMIT %(limit)s"
+    )
+
+
+async def newest(
+    database: Database, leaderboard_id: LeaderboardId, *, member: str | None, before: Position | None, limit: int
+) -> list[LedgerEvent]:
+    """Return up to `limit` events of the board (of `member` only, where given) before a place, the newest first.
+
+    Costs one look into an index per partition. What dropped partitions held is not there. Raises DatabaseUnavailable.
+    """
+    values: dict[str, Any] = {"board": leaderboard_id, "limit": limit, "member": member}
+    if before is not None:
+        values |= {"incarnation": before.incarnation, "seq": before.seq}
+    async with connection(database) as conn:
+        rows = await conn.execute(history_query(of_member=member is not None, paged=before is not None), values)
+        return [
+            LedgerEvent(
+                id=row[0],
+                time=row[1],
+                kind=EventKind(row[2]),
+                position=Position(row[3], row[4]),
+                member=row[5],
+                submitted=row[6],
+                score=row[7],
+            )
+            async for row in rows
+        ]
 
 
 async def max_position(database: Database, leaderboard_id: LeaderboardId) -> Position:
