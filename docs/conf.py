@@ -20,6 +20,7 @@ html_copy_source = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 nitpicky = True
+smartquotes = False  # the quotes of the pages are to be copied
 
 # Where the repository is shown, up to the commit or branch: links to source files lead there. Without it they are text.
 source_url = os.environ.get("DOCS_SOURCE_URL", "")

@@ -39,7 +39,13 @@ def _operation(
     parameters = [_resolve(document, node) for node in [*shared, *operation.get("parameters", [])]]
     if parameters:
         rows = (
-            (f"`{p['name']}`", p["in"], "yes" if p.get("required") else "no", _kind(document, p["schema"]), p["description"])
+            (
+                f"`{p['name']}`",
+                p["in"],
+                "yes" if p.get("required") else "no",
+                _kind(document, p["schema"]),
+                p["description"],
+            )
             for p in parameters
         )
         lines += ["**Parameters**", "", *_table(("Name", "In", "Required", "Type", "What it is"), rows)]
