@@ -115,6 +115,10 @@ dashboards: $(STAMP) ## Write Grafana's dashboards from their code
 dashboard-pictures: $(STAMP) ## Draw the dashboards for docs/, of the real servers under load (needs chromium)
 	DASHBOARD_PICTURES=docs/pictures $(WITH_REDIS) $(BIN)/pytest -m observability -k preview_of_every tests/operator/integration
 
+.PHONY: docs
+docs: $(STAMP) ## The documentation as a site in build/docs (DOCS_SOURCE_URL=where the source is shown, for links to it)
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/doctrees docs build/docs
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

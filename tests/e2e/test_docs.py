@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from leaderboard_sdk import Client
 from support.client import Connection
-from support.docs import ROOT, blocks, run
+from support.docs import ROOT, blocks, run, snippets
 
 # Starting the platform, its tests and Kubernetes are other tests' business; see test_demo_kube.py for the latter.
 ELSEWHERE = ("make ", ".venv/bin/leaderboard ", "kubectl ")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
-@pytest.mark.parametrize("page", ["README.md", "docs/blueprints.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/blueprints.md", "docs/faq.md"])
 def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
     platform = make_platform()
     acme = tenant(platform, slug="acme")
@@ -31,6 +32,44 @@ def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
     assert commands
     for block in commands:
         run(block.replace("localhost:8080", platform.url), env=env, cwd=tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+def test_the_quick_start_works_word_for_word(make_platform, tmp_path):
+    platform = make_platform()
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for folder in ("examples", "sdk"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    script = []
+    for language, text in snippets("docs/quickstart.md"):
+        if language == "python":
+            script.append(f"cat >first.py <<'EOF'\n{text}EOF")
+        elif text not in ("make setup\n", ".venv/bin/leaderboard up\n"):  # this test's platform is there already
+            script.append(text)
+    said = run(
+        "\n".join(script).replace("localhost:8080", platform.url.removeprefix("http://")),
+        env=platform.env,
+        cwd=tmp_path,
+    )
+    assert "ada has 5 points and is number 1\n1 ada 5\n" in said
+    assert '"user":"grace","score":7,"rank":1' in said
+
+
+def test_the_snippets_of_the_python_sdk_work(make_platform, tenant):
+    platform = make_platform()
+    key = tenant(platform, slug="acme").key
+    codes = [text for language, text in snippets("sdk/python/README.md") if language == "python"]
+    assert len(codes) == 2
+    exec(codes[0].replace("https://leaderboards.example.com", platform.url), {"api_key": key})
+    with Client(platform.url, key) as client:
+        exec(codes[1], {"client": client})
+        assert client.rank("season-1", "u42").score == 10
+
+
+def test_every_page_with_snippets_is_tested_somewhere():
+    tested = {"quickstart.md", "faq.md"}
+    new = ("index", "quickstart", "concepts", "security", "faq", "api", "sdk-python")
+    assert {f"{name}.md" for name in new if snippets(f"docs/{name}.md")} == tested
 
 
 async def score(url: str, key: str, user: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_ANY_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REFUSED = "# refused"
 """How a comment begins that says of the next line, one command, that it fails."""
 
@@ -15,6 +16,11 @@ _REFUSED = "# refused"
 def blocks(page: str) -> list[str]:
     """Return the shell blocks of one page, in their order."""
     return [textwrap.dedent(block) for _, block in _BLOCK.findall((ROOT / page).read_text())]
+
+
+def snippets(page: str) -> list[tuple[str, str]]:
+    """Return (language, text) of the page's shell and Python blocks, in their order."""
+    return _ANY_BLOCK.findall((ROOT / page).read_text())
 
 
 def run(script: str, *, env: Mapping[str, str], cwd: Path) -> str:

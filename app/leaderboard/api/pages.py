@@ -178,7 +178,7 @@ class _Reference:
             elif "application/json" in media:
                 cell += self._fields(media["application/json"])
                 example = media["application/json"].get("example")
-                cell += f"<pre>{escape(_json(example), quote=False)}</pre>" if example else ""
+                cell += f"<pre>{escape(example_json(example), quote=False)}</pre>" if example else ""
             rows[problems.MEDIA_TYPE in media].append((_code(status), cell))
         head = ("Status", "What it means")
         folded = f"<details><summary>Problems</summary>{_table(head, rows[True])}</details>"
@@ -272,7 +272,7 @@ def _number(value: object) -> str:
     return {2**53: "2^53", -(2**53): "-2^53"}.get(value, json.dumps(value)) if isinstance(value, int) else str(value)
 
 
-def _json(value: object) -> str:
+def example_json(value: object) -> str:
     # One line for what fits, else two levels deep and lines within: readable without being long.
     text = json.dumps(value, ensure_ascii=False)
     if len(text) <= 90 or not isinstance(value, dict):
