@@ -19,7 +19,19 @@ from leaderboard.api.dispatch import App
 from leaderboard.api.live import Live
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
-from leaderboard.api.resources import dashboard, docs, events, health, keys, leaderboards, reads, scores, stream, usage
+from leaderboard.api.resources import (
+    dashboard,
+    docs,
+    events,
+    health,
+    keys,
+    leaderboards,
+    plan,
+    reads,
+    scores,
+    stream,
+    usage,
+)
 from leaderboard.api.seen import keep_ranking, observe_limiter
 from leaderboard.api.sessions import SessionLimiter
 from leaderboard.api.tracing import SeenApp, Tracing
@@ -191,6 +203,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route("/v1/keys", keys.Keys(parts.control, body=body(keys.NewKeyRequest)))
     app.add_route("/v1/keys/{key}", keys.Key(parts.control))
     app.add_route("/v1/keys/{key}/rotate", keys.KeyRotation(parts.control, body=body(keys.Rotation)))
+    app.add_route("/v1/plan", plan.Plan(parts.pool, now=clock.utc))
     app.add_route("/v1/usage", usage.Usage(parts.pool, now=clock.utc))
     page = dashboard.Dashboard()
     app.add_route("/dashboard", page)

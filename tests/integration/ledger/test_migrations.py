@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from leaderboard.domain.bills import PRICES, Prices
 from leaderboard.domain.plans import PLANS, Quotas
 from leaderboard.store.postgres import migrate
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 
-MIGRATIONS = ["0001.initial", "0002.leadership", "0003.api_keys", "0004.member_events", "0005.origins"]
+MIGRATIONS = ["0001.initial", "0002.leadership", "0003.api_keys", "0004.member_events", "0005.origins", "0006.prices"]
 
 
 @pytest.fixture
@@ -54,4 +55,9 @@ def test_no_server_is_database_unavailable():
 def test_the_seeded_plans_are_the_domains(database):
     with psycopg.connect(database) as conn:
         rows = conn.execute("SELECT name, max_leaderboards, requests_per_second FROM plans").fetchall()
+        prices = conn.execute("SELECT name, monthly_price, included_updates, price_per_million FROM plans").fetchall()
     assert {name: Quotas(max_leaderboards=boards, requests_per_second=rate) for name, boards, rate in rows} == PLANS
+    assert {
+        name: Prices(monthly=monthly, included_updates=included, per_million=more)
+        for name, monthly, included, more in prices
+    } == PRICES

@@ -79,7 +79,7 @@ def test_an_unknown_asset_is_not_the_page(client):
     assert client.simulate_get("/dashboard/assets/index-old.js").status_code == 404
 
 
-def test_a_dashboard_that_was_not_built_says_how(tmp_path):
+def test_an_installation_without_a_dashboard_says_so(tmp_path):
     answer = serving(Dashboard(tmp_path / "none")).simulate_get("/dashboard")
     assert answer.status_code == 404
-    assert "make web" in answer.json["detail"]
+    assert answer.json["detail"] == "this installation has no dashboard"

@@ -17,6 +17,7 @@ from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECO
 from leaderboard.config import Config
 from leaderboard.control import own_keys
 from leaderboard.domain import names
+from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.scores import MAX_EXACT
 
@@ -170,7 +171,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, keys, leaderboards, scores
+    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -183,6 +184,8 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Session", dashboard.SessionBody),
         ("Key", keys.KeyBody),
         ("Event", events.EventBody),
+        ("Plan", plan.PlanBody),
+        ("Bill", Bill),
         ("Events", events.EventsBody),
         ("NewKey", keys.NewKeyBody),
     ):

@@ -1,4 +1,4 @@
-"""The dashboard: its page and assets as `make web` built them, and signing in and out."""
+"""The dashboard: its page and assets, where they were built, and signing in and out."""
 
 import gzip
 import mimetypes
@@ -25,7 +25,7 @@ Request = falcon.asgi.Request
 Response = falcon.asgi.Response
 
 BUILT = Path(str(files("leaderboard.api"))) / "dashboard"
-"""Where `make web` puts the page."""
+"""Where the built page lies."""
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -65,7 +65,7 @@ class Dashboard:
         if found is None and not path.startswith(_HASHED):
             path, found = "index.html", self._files.get("index.html")
         if found is None:
-            detail = "there is no such file" if self._files else "the dashboard was not built: run `make web`"
+            detail = "there is no such file" if self._files else "this installation has no dashboard"
             raise Problem(problems.ROUTE_NOT_FOUND, detail)
         for name, value in _HEADERS.items():
             resp.set_header(name, value)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import errors
 
+from leaderboard.domain.bills import Prices
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import ProjectId, TenantId
 from leaderboard.domain.plans import QuotaOverrides, Quotas, effective
@@ -255,6 +256,18 @@ async def set_origins(database: Database, tenant_id: TenantId, name: str, origin
             "UPDATE projects SET allowed_origins = %s WHERE tenant_id = %s AND name = %s",
             (list(origins), tenant_id, name),
         )
+
+
+async def prices(database: Database, plan: str) -> Prices:
+    """Return what the plan costs; it has to be one that there is."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT monthly_price, included_updates, price_per_million FROM plans WHERE name = %s", (plan,)
+            )
+        ).fetchone()
+    assert row is not None
+    return Prices(monthly=row[0], included_updates=row[1], per_million=row[2])
 
 
 async def suspend(database: Database, tenant_id: TenantId, *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from leaderboard.domain.names import ProjectId
+from leaderboard.domain.names import ProjectId, TenantId
 from leaderboard.store.postgres.pool import Database, connection, transaction
 
 
@@ -69,6 +69,33 @@ async def read(database: Database, project_id: ProjectId, *, first_day: date, la
             (project_id, first_day, last_day),
         )
         return [UsageDay(day=row[0], requests=row[1], score_updates=row[2], rate_limited=row[3]) async for row in rows]
+
+
+class Used(msgspec.Struct, frozen=True, kw_only=True):
+    """Usage added up."""
+
+    requests: int
+    score_updates: int
+    rate_limited: int
+
+
+async def of_tenant(database: Database, tenant_id: TenantId, *, first_day: date, last_day: date) -> Used:
+    """Return what all projects of the tenant used from `first_day` to `last_day`, both included.
+
+    Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT coalesce(sum(u.requests), 0)::bigint, coalesce(sum(u.score_updates), 0)::bigint,"
+                " coalesce(sum(u.rate_limited), 0)::bigint"
+                " FROM projects p JOIN usage_rollups u ON u.project_id = p.id"
+                " WHERE p.tenant_id = %s AND u.day BETWEEN %s AND %s",
+                (tenant_id, first_day, last_day),
+            )
+        ).fetchone()
+    assert row is not None
+    return Used(requests=row[0], score_updates=row[1], rate_limited=row[2])
 
 
 async def prune_flushes(database: Database, *, before: datetime) -> int:
