@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from leaderboard.api import errors
 from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Update
 from leaderboard.api.context import key_lookup, project_lookup, session_lookup
 from leaderboard.api.cors import Cors
@@ -171,12 +170,12 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
             Cors(),
             *([Tracing(parts.telemetry)] if parts.telemetry is not None else []),
             rate_limit,
-        ]
+        ],
+        answered=parts.meter.problem,
     )
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.req_options.strip_url_path_trailing_slash = False
-    errors.install(app)
 
     def body(kind: Any) -> BodyReader[Any]:
         return BodyReader(kind, limit=config.body_limit)
@@ -205,6 +204,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route("/v1/keys/{key}/rotate", keys.KeyRotation(parts.control, body=body(keys.Rotation)))
     app.add_route("/v1/plan", plan.Plan(parts.pool, now=clock.utc))
     app.add_route("/v1/usage", usage.Usage(parts.pool, now=clock.utc))
+    app.add_route("/v1/usage/series", usage.UsageSeries(parts.pool, now=clock.utc))
     page = dashboard.Dashboard()
     app.add_route("/dashboard", page)
     app.add_route("/dashboard/{path:path}", page)

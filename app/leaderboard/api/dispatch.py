@@ -42,13 +42,15 @@ class Router(falcon.routing.CompiledRouter):
 
 
 class App(falcon.asgi.App[Any, Any]):
-    """Falcon's application with the short way in front."""
+    """Falcon's application with the short way in front. Exceptions become problems, of which `answered` is told."""
 
-    def __init__(self, *, middleware: Sequence[Any]) -> None:
+    def __init__(self, *, middleware: Sequence[Any], answered: errors.Answered = lambda req, resp: None) -> None:  # noqa: ARG005
         self._routes = Router()
         self._before = [step.process_resource for step in middleware]
         self._after = [step.process_response for step in reversed(middleware) if hasattr(step, "process_response")]
+        self._answered = answered
         super().__init__(middleware=list(middleware), router=self._routes)
+        errors.install(self, answered)
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:  # type: ignore[override]
         """Serve one request (or the lifespan)."""
@@ -72,11 +74,13 @@ class App(falcon.asgi.App[Any, Any]):
             succeeded = True
         except Exception as error:  # noqa: BLE001 - each kind has its handler, as under Falcon
             await errors.answer(req, resp, error, params)
+            self._answered(req, resp)
         for step in self._after:
             try:
                 await step(req, resp, resource, succeeded)
             except Exception as error:  # noqa: BLE001
                 await errors.answer(req, resp, error, params)
+                self._answered(req, resp)
                 succeeded = False
         status = 200 if resp.status == falcon.HTTP_200 else resp.status_code
         if status in _BODILESS:

@@ -46,10 +46,23 @@ _FALCON = {
 }
 
 
-def install(app: "falcon.asgi.App[Any, Any]") -> None:
-    """Answer every exception of `app` with a problem."""
+_Handler = Callable[[Any, Any, Any, Any], Awaitable[None]]
+Answered = Callable[[Any, Any], None]
+"""Is told the request and the problem it was answered with."""
+
+
+def install(app: "falcon.asgi.App[Any, Any]", answered: Answered) -> None:
+    """Answer every exception of `app` with a problem, and tell `answered`."""
+
+    def telling(handler: _Handler) -> _Handler:
+        async def handle(req: Any, resp: Any, error: Any, params: Any) -> None:
+            await handler(req, resp, error, params)
+            answered(req, resp)
+
+        return handle
+
     for kind, handler in _HANDLERS.items():
-        app.add_error_handler(kind, handler)
+        app.add_error_handler(kind, telling(handler))
 
 
 async def answer(req: Any, resp: Any, error: Exception, params: Any) -> None:
@@ -105,7 +118,7 @@ async def _internal(req: Any, resp: Any, error: Exception, params: Any) -> None:
     problems.write(resp, Problem(problems.INTERNAL_ERROR), trace_id=trace_id(req))
 
 
-_HANDLERS: dict[type[Exception], Callable[[Any, Any, Any, Any], Awaitable[None]]] = {
+_HANDLERS: dict[type[Exception], _Handler] = {
     Exception: _internal,
     falcon.HTTPError: _falcon,
     Problem: _problem,

@@ -90,12 +90,12 @@ class TenantContext:
         if not known and text:
             context = await self._fetch(text)
         context = self._opens(context) if text else await self._opened_in_step(req)
+        req.context.key = context  # before the scope is looked at: that refusal is the project's too
         needed: Scope | None = resource.scopes.get(req.method)
         if needed is not None and needed not in context.allowed:
             raise Problem(
                 problems.INSUFFICIENT_SCOPE, f"this takes scope {needed.value}, the key has {context.scope.value}"
             )
-        req.context.key = context
 
     async def _opened_in_step(self, req: Request) -> KeyContext:
         session = getattr(req.context, "session", None)

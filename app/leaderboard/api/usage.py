@@ -1,4 +1,4 @@
-"""Usage: each process adds up requests and refusals per project and flushes them to Postgres every 5 seconds.
+"""Usage: each process adds up requests, refusals and problems per project, and flushes them every 5 seconds.
 
 A flush carries (boot nonce, sequence), so one that is sent twice counts once. A kill loses what one flush would have
 carried. Score updates are not counted here: the bill takes them from the ledger.
@@ -8,17 +8,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
+from typing import Any
 
 from leaderboard.domain.names import ProjectId
 from leaderboard.store.postgres import usage
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
+from leaderboard.store.postgres.usage import Counts
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 
-Counts = dict[tuple[date, ProjectId], tuple[int, int]]
+Hours = dict[tuple[datetime, ProjectId], Counts]
 
 
 class UsageMeter:
@@ -30,8 +32,10 @@ class UsageMeter:
         self._now = now
         self._requests: dict[ProjectId, int] = {}
         self._limited: dict[ProjectId, int] = {}
+        self._client_errors: dict[ProjectId, int] = {}
+        self._server_errors: dict[ProjectId, int] = {}
         self._sequence = 0
-        self._unsent: list[tuple[int, Counts]] = []
+        self._unsent: list[tuple[int, Hours]] = []
         self._task: asyncio.Task[None] | None = None
 
     def request(self, project: ProjectId) -> None:
@@ -41,6 +45,16 @@ class UsageMeter:
     def limited(self, project: ProjectId) -> None:
         """Count one request that the rate limiter refused."""
         self._limited[project] = self._limited.get(project, 0) + 1
+
+    def problem(self, req: Any, resp: Any) -> None:
+        """Count the problem that `resp` is, where a key opened a project; a 429 of the limiter is counted by it."""
+        context = getattr(req.context, "key", None)
+        if context is None or not context.bucket:  # a session's mistakes are not the backend's
+            return
+        status = resp.status_code
+        if status != 429:
+            counter = self._server_errors if status >= 500 else self._client_errors
+            counter[context.project_id] = counter.get(context.project_id, 0) + 1
 
     async def start(self) -> None:
         """Begin flushing."""
@@ -56,14 +70,15 @@ class UsageMeter:
 
     async def flush(self) -> None:
         """Write what was counted since the last flush; what Postgres does not take now goes with the next one."""
-        requests, self._requests = self._requests, {}
-        limited, self._limited = self._limited, {}
-        if requests or limited:
-            # The day a flush falls on: at midnight up to five seconds of requests count for the new day.
-            day = self._now().date()
-            counts: Counts = {
-                (day, project): (requests.get(project, 0), limited.get(project, 0))
-                for project in requests.keys() | limited.keys()
+        # In the order of Counts.
+        counted = (self._requests, self._limited, self._client_errors, self._server_errors)
+        self._requests, self._limited, self._client_errors, self._server_errors = {}, {}, {}, {}
+        projects = {project for counter in counted for project in counter}
+        if projects:
+            # The hour a flush falls on: at its begin up to five seconds of requests count for the new one.
+            hour = self._now().replace(minute=0, second=0, microsecond=0)
+            counts = {
+                (hour, project): Counts(*(counter.get(project, 0) for counter in counted)) for project in projects
             }
             self._sequence += 1
             self._unsent.append((self._sequence, counts))
@@ -82,11 +97,10 @@ class UsageMeter:
         # and can be one, so that an outage of hours is two flushes and not thousands.
         if len(self._unsent) <= 2:
             return
-        merged: Counts = {}
+        merged: Hours = {}
         for _, counts in self._unsent[1:]:
-            for key, (requests, limited) in counts.items():
-                before = merged.get(key, (0, 0))
-                merged[key] = (before[0] + requests, before[1] + limited)
+            for key, counted in counts.items():
+                merged[key] = usage.add(merged.get(key, Counts()), counted)
         self._unsent[1:] = [(self._unsent[1][0], merged)]
 
     async def _keep_flushing(self) -> None:

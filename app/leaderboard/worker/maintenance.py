@@ -1,4 +1,4 @@
-"""The ledger's housekeeping: partitions made ahead, old ones dropped behind a checkpoint, flushes forgotten."""
+"""Housekeeping: partitions made ahead, old ones dropped behind a checkpoint; flushes and hours of usage forgotten."""
 
 import asyncio
 import logging
@@ -15,6 +15,8 @@ EVERY_SECONDS = 600.0
 DAYS_AHEAD = 2
 """Days after today that have a partition ready: an outage of the worker over midnight costs nothing."""
 KEEP_FLUSHES = timedelta(days=1)
+KEEP_HOURS = timedelta(days=35)
+"""Longer than the API answers hours for."""
 
 
 async def once(pool: Pool, *, retention_days: int, now: datetime) -> None:
@@ -22,6 +24,7 @@ async def once(pool: Pool, *, retention_days: int, now: datetime) -> None:
     today = now.astimezone(UTC).date()
     made = await ledger.ensure_partitions(pool, [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)])
     forgotten = await usage.prune_flushes(pool, before=now - KEEP_FLUSHES)
+    await usage.prune_hours(pool, before=now - KEEP_HOURS)
     dropped = []
     if retention_days > 0:
         dropped = await ledger.drop_partitions_before(pool, today - timedelta(days=retention_days))

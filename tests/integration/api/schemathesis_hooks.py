@@ -62,6 +62,10 @@ _BEYOND_THE_SCHEMA = {
     "GET /v1/leaderboards/{leaderboard}/top": _TOP,
     "GET /v1/public/{tenant}/{project}/leaderboards/{leaderboard}/top": _TOP,
     "GET /v1/usage": {("invalid-parameter", "from must not be after to")},  # two parameters together
+    "GET /v1/usage/series": {
+        ("invalid-parameter", "from must not be after to"),
+        ("invalid-parameter", "hours are kept for"),
+    },
     "PATCH /v1/leaderboards/{leaderboard}": {("immutable-field", "")},  # depends on the board as it is
     "POST /v1/scores/update": {
         ("wrong-score-field", ""),  # depends on the board's rule

@@ -16,6 +16,7 @@ READS = [
     "/v1/leaderboards",
     "/v1/leaderboards/global",
     "/v1/usage",
+    "/v1/usage/series",
     "/v1/plan",
     "/v1/keys",
     "/v1/leaderboards/global/events",

@@ -97,7 +97,8 @@ async def test_concurrent_writers_of_the_same_batches_count_once(pool):
     ]
     inserted = await asyncio.gather(*(ledger.append(pool, batch) for batch in [*batches, *reversed(batches)]))
     assert sum(inserted) == 300
-    assert await one(pool, "SELECT sum(score_updates) FROM usage_rollups WHERE project_id = %s", project) == (300,)
+    for table in ("usage_rollups", "usage_hours"):
+        assert await one(pool, f"SELECT sum(score_updates) FROM {table} WHERE project_id = %s", project) == (300,)
 
 
 async def test_an_unknown_board_does_not_stop_the_others(pool):
@@ -117,6 +118,9 @@ async def test_an_event_belongs_to_its_utc_day(pool):
     )
     assert await ledger.partitions(pool) == [date(2026, 3, 1), date(2026, 3, 2)]
     assert await one(pool, "SELECT count(*) FROM usage_rollups WHERE project_id = %s", project) == (2,)
+    hours = "SELECT count(*), sum(score_updates)::int FROM usage_hours WHERE project_id = %s AND hour = %s"
+    assert await one(pool, hours, project, datetime(2026, 3, 1, 23, tzinfo=UTC)) == (1, 1)
+    assert await one(pool, hours, project, datetime(2026, 3, 2, 0, tzinfo=UTC)) == (1, 1)
 
 
 async def test_scores_come_back_bit_for_bit(pool):

@@ -10,7 +10,15 @@ from leaderboard.domain.plans import PLANS, Quotas
 from leaderboard.store.postgres import migrate
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 
-MIGRATIONS = ["0001.initial", "0002.leadership", "0003.api_keys", "0004.member_events", "0005.origins", "0006.prices"]
+MIGRATIONS = [
+    "0001.initial",
+    "0002.leadership",
+    "0003.api_keys",
+    "0004.member_events",
+    "0005.origins",
+    "0006.prices",
+    "0007.usage_hours",
+]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import gzip
 import falcon.testing
 import pytest
 
-from leaderboard.api import errors
 from leaderboard.api.dispatch import App
 from leaderboard.api.resources.dashboard import Dashboard
 
@@ -24,7 +23,6 @@ def client(tmp_path):
 
 def serving(page: Dashboard) -> falcon.testing.TestClient:
     app = App(middleware=[])
-    errors.install(app)
     app.add_route("/dashboard", page)
     app.add_route("/dashboard/{path:path}", page)
     return falcon.testing.TestClient(app)

@@ -116,7 +116,6 @@ class First:
 
 def make(log, *, fails=""):
     app = App(middleware=[First(log), Step("one", log), Step("two", log, fails)])
-    errors.install(app)
     app.add_route("/v1/thing", Thing())
     app.add_route("/v1/things/{how}", Thing())
     return app

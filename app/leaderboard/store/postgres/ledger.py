@@ -66,10 +66,19 @@ WITH inserted AS (
     ON CONFLICT (event_time, event_id) DO NOTHING
     RETURNING event_time, leaderboard_id, kind
 ), counted AS (
-    INSERT INTO usage_rollups AS u (day, project_id, score_updates)
-    SELECT (i.event_time AT TIME ZONE 'UTC')::date, b.project_id, count(*)
+    SELECT date_trunc('hour', i.event_time, 'UTC') AS hour, b.project_id, count(*) AS updates
     FROM inserted i JOIN leaderboards b ON b.id = i.leaderboard_id
     WHERE i.kind = 'u'
+    GROUP BY 1, 2
+), hours AS (
+    INSERT INTO usage_hours AS u (hour, project_id, score_updates)
+    SELECT hour, project_id, updates FROM counted ORDER BY 1, 2
+    ON CONFLICT (project_id, hour) DO UPDATE SET score_updates = u.score_updates + excluded.score_updates
+    RETURNING 1
+), days AS (
+    INSERT INTO usage_rollups AS u (day, project_id, score_updates)
+    SELECT (hour AT TIME ZONE 'UTC')::date, project_id, sum(updates) FROM counted
+    WHERE (SELECT count(*) FROM hours) >= 0  -- hours first, as in usage.flush: two that wait for each other would fail
     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (day, project_id) DO UPDATE SET score_updates = u.score_updates + excluded.score_updates
 )
@@ -78,7 +87,7 @@ SELECT count(*) FROM inserted
 
 
 async def append(database: Database, events: Sequence[ScoreEvent]) -> int:
-    """Write `events` and count their score updates in the usage of their day, in one transaction.
+    """Write `events` and count their score updates in the usage of their hour and day, in one transaction.
 
     Returns how many were new; events that are in the ledger already change nothing, so a batch may be sent again.
     Days without a partition get one. Raises DatabaseUnavailable; psycopg.DataError for a value Postgres cannot hold.
