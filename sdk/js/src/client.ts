@@ -318,6 +318,8 @@ function board(leaderboard: string): string {
 }
 
 function segment(text: string): string {
+  // A URL loses them as steps within its path, even escaped; `members` reads such users.
+  if (text === "." || text === "..") throw new TypeError(`fetch cannot send ${text} within a path`);
   return encodeURIComponent(text);
 }
 
