@@ -68,7 +68,7 @@ def test_the_snippets_of_the_python_sdk_work(make_platform, tenant):
 
 def test_every_page_with_snippets_is_tested_somewhere():
     tested = {"quickstart.md", "faq.md"}
-    new = ("index", "quickstart", "concepts", "security", "faq", "api", "sdk-python")
+    new = ("index", "quickstart", "concepts", "security", "faq", "api", "sdk-python", "sdk-js")
     assert {f"{name}.md" for name in new if snippets(f"docs/{name}.md")} == tested
 
 

@@ -3,29 +3,17 @@
 import asyncio
 import dataclasses
 import itertools
-import json
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leaderboard_sdk import ApiError, AsyncClient, Client, Update
+from support.conformance import CASES, filled
 from support.platform import Platform
 from support.tenants import make_tenant
 
-CASES = json.loads((Path(__file__).parents[3] / "sdk/conformance/cases.json").read_text())["cases"]
 _runs = itertools.count(1)
-
-
-def _filled(value: Any, names: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        for name, text in names.items():
-            value = value.replace("{" + name + "}", text)
-        return value
-    if isinstance(value, dict):
-        return {key: _filled(each, names) for key, each in value.items()}
-    return [_filled(each, names) for each in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
@@ -77,7 +65,7 @@ def _call_async(url: str, key: str, name: str, args: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_case_holds(served: Platform, case: dict[str, Any], call: Any) -> None:
     tenant = make_tenant(served)
-    case = _filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
+    case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
     for board in case["boards"]:
         call(served.url, tenant.key, "create_leaderboard", board)
     key = case.get("api_key", tenant.key)

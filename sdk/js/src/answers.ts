@@ -1,0 +1,64 @@
+/** One update: `increment` for a sum leaderboard, `score` for a best or latest one. */
+export interface Update {
+  leaderboard: string;
+  user: string;
+  increment?: number;
+  score?: number;
+}
+
+/** `rank` is null for who fell out, the previous ones for who was not on the board. */
+export interface UpdateResult {
+  leaderboard: string;
+  user: string;
+  score: number;
+  rank: number | null;
+  previousScore: number | null;
+  previousRank: number | null;
+  /** The update had been done before under its key, by an earlier attempt for one. */
+  replayed: boolean;
+}
+
+export interface Entry { rank: number; user: string; score: number }
+export interface Around { leaderboard: string; total: number; entries: Entry[] }
+export interface Top extends Around { nextCursor: string | null }
+export interface Members extends Around { missing: string[] }
+export interface Rank extends Entry { leaderboard: string; total: number }
+
+/** The rules of one leaderboard; `maxEntries` 0 is no bound. Times are RFC 3339 text. */
+export interface Leaderboard {
+  key: string;
+  scoreUpdate: string;
+  sortOrder: string;
+  tiePolicy: string;
+  maxEntries: number;
+  publicRead: boolean;
+  suspended: boolean;
+  managed: boolean;
+  createdAt: string;
+  updatedAt: string;
+}
+export interface LeaderboardPage { leaderboards: Leaderboard[]; nextCursor: string | null }
+
+/** One UTC day (YYYY-MM-DD): requests admitted, updates in the ledger, requests answered 429. */
+export interface UsageDay { day: string; requests: number; scoreUpdates: number; rateLimited: number }
+export interface Usage { project: string; from: string; to: string; days: UsageDay[] }
+
+/** The names of an answer in camel case, at every depth: no object of the API has names that users choose. */
+export function camel(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(camel);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [name.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase()), camel(each)]),
+  );
+}
+
+/** Read an answer that must have these fields. Throws TypeError if one is missing. */
+export function reader<T>(...names: (keyof T & string)[]): (body: unknown) => T {
+  return (body) => {
+    const value = camel(body) as Record<string, unknown> | null;
+    for (const name of names) {
+      if (value?.[name] === undefined) throw new TypeError(`the answer has no ${name}`);
+    }
+    return value as T;
+  };
+}

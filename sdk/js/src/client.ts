@@ -1,0 +1,349 @@
+import {
+  type Around, type Entry, type Leaderboard, type LeaderboardPage, type Members, type Rank, type Top, type Update,
+  type UpdateResult, type Usage, camel, reader,
+} from "./answers.js";
+import { Batcher } from "./batcher.js";
+import { ApiError, TransportError, ofProblem } from "./errors.js";
+import { Attempts, type Call, isTransient, jitter, refusal } from "./retries.js";
+import { EventParser } from "./sse.js";
+
+const MAX_BATCH = 1000;
+// Bytes of updates in one request; the API takes 256 KiB unless the installation says otherwise.
+const MAX_BODY = 250_000;
+
+export interface ClientOptions {
+  /** Milliseconds one attempt may take, 5,000 by default. */
+  timeout?: number;
+  /** Attempts of one call, 5 by default. */
+  maxAttempts?: number;
+  /** Milliseconds of pauses of one call in all, 30,000 by default. */
+  maxWait?: number;
+}
+export interface Page { limit?: number; offset?: number; cursor?: string }
+export interface Changes { maxEntries?: number; publicRead?: boolean }
+export interface Rules extends Changes { scoreUpdate?: string; sortOrder?: string; tiePolicy?: string }
+/** One top of a stream; it has no cursor. */
+export type WatchedTop = Around;
+
+const readTop = reader<Top>("leaderboard", "total", "entries", "nextCursor");
+const readAround = reader<Around>("leaderboard", "total", "entries");
+const readMembers = reader<Members>("leaderboard", "total", "entries", "missing");
+const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total");
+const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries");
+const readBoards = reader<LeaderboardPage>("leaderboards", "nextCursor");
+const readUsage = reader<Usage>("project", "from", "to", "days");
+const readUpdate = reader<UpdateResult>("leaderboard", "user", "score", "rank");
+
+/** Calls of the API, each tried again where that is safe. They reject with a LeaderboardError. */
+export class Client {
+  readonly #base: string;
+  readonly #apiKey: string | null;
+  readonly #timeout: number;
+  readonly #patience: { maxAttempts: number; maxWait: number };
+
+  constructor(baseUrl: string, apiKey: string | null = null, options: ClientOptions = {}) {
+    this.#base = baseUrl.replace(/\/+$/, "");
+    this.#apiKey = apiKey;
+    this.#timeout = options.timeout ?? 5000;
+    this.#patience = { maxAttempts: options.maxAttempts ?? 5, maxWait: options.maxWait ?? 30_000 };
+  }
+
+  /** Update one score. A key of your own makes a repetition, even by another process, count once. */
+  async update(
+    leaderboard: string, user: string, options: { increment?: number; score?: number; idempotencyKey?: string },
+  ): Promise<UpdateResult> {
+    return this.#run({
+      method: "POST", path: "/v1/scores/update", repeat: "safe",
+      content: body({ leaderboard, user, increment: options.increment, score: options.score }),
+      idempotencyKey: options.idempotencyKey ?? crypto.randomUUID(),
+      read: (answer, headers) => ({ ...readUpdate(answer), replayed: headers.get("idempotency-replayed") === "true" }),
+    });
+  }
+
+  /**
+   * Update many scores, 1,000 in a request: one result each in their order, an ApiError where refused. Rejects where a
+   * whole request failed; requests before it were done. The same updates under a key of your own count once.
+   */
+  async updateMany(updates: Iterable<Update>, options: { idempotencyKey?: string } = {}): Promise<(UpdateResult | ApiError)[]> {
+    const base = options.idempotencyKey ?? crypto.randomUUID();
+    const results: (UpdateResult | ApiError)[] = [];
+    for (const [index, part] of parts(Array.from(updates, body)).entries()) {
+      const key = index === 0 ? base : `${base}.${index}`;
+      results.push(...(await this.#run(batch(part, key))));
+    }
+    return results;
+  }
+
+  /** The best entries: the first page, or the one at `offset` or after `cursor`. */
+  async top(leaderboard: string, page: Page = {}): Promise<Top> {
+    return this.#get(`${board(leaderboard)}/top${query({ ...page })}`, readTop);
+  }
+
+  /** All entries from the best, `pageSize` in a request. */
+  async *iterTop(leaderboard: string, options: { pageSize?: number } = {}): AsyncGenerator<Entry, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page: Top = await this.top(leaderboard, { limit: options.pageSize ?? 100, cursor });
+      yield* page.entries;
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** One user's score and rank. */
+  async rank(leaderboard: string, user: string): Promise<Rank> {
+    return this.#get(`${board(leaderboard)}/rank/${segment(user)}`, readRank);
+  }
+
+  /** `limit` entries with the user in the middle. */
+  async around(leaderboard: string, user: string, options: { limit?: number } = {}): Promise<Around> {
+    return this.#get(`${board(leaderboard)}/around/${segment(user)}${query({ ...options })}`, readAround);
+  }
+
+  /** Up to 100 users' entries. */
+  async members(leaderboard: string, ids: readonly string[]): Promise<Members> {
+    const asked = ids.map((id) => `ids=${encodeURIComponent(id)}`).join("&");
+    return this.#get(`${board(leaderboard)}/members?${asked}`, readMembers);
+  }
+
+  /** Take a user off. Who is not on the board is NotFound, unless an earlier attempt may have done it. */
+  async removeMember(leaderboard: string, user: string): Promise<void> {
+    return this.#delete(`${board(leaderboard)}/members/${segment(user)}`);
+  }
+
+  async listLeaderboards(page: { limit?: number; cursor?: string } = {}): Promise<LeaderboardPage> {
+    return this.#get(`/v1/leaderboards${query({ ...page })}`, readBoards);
+  }
+
+  async *iterLeaderboards(options: { pageSize?: number } = {}): AsyncGenerator<Leaderboard, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page: LeaderboardPage = await this.listLeaderboards({ limit: options.pageSize ?? 100, cursor });
+      yield* page.leaderboards;
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict. */
+  async createLeaderboard(key: string, rules: Rules = {}): Promise<Leaderboard> {
+    return this.#change("POST", "/v1/leaderboards", { key, ...rules });
+  }
+
+  async getLeaderboard(leaderboard: string): Promise<Leaderboard> {
+    return this.#get(board(leaderboard), readBoard);
+  }
+
+  /** Change a leaderboard; what is not given stays. */
+  async changeLeaderboard(leaderboard: string, changes: Changes): Promise<Leaderboard> {
+    return this.#change("PATCH", board(leaderboard), { ...changes });
+  }
+
+  /** Delete a leaderboard with its entries. */
+  async deleteLeaderboard(leaderboard: string): Promise<void> {
+    return this.#delete(board(leaderboard));
+  }
+
+  /** The project's use by UTC day (YYYY-MM-DD), both days included; by default the last 30. */
+  async usage(days: { from?: string; to?: string } = {}): Promise<Usage> {
+    return this.#get(`/v1/usage${query({ ...days })}`, readUsage);
+  }
+
+  /** The best entries of an open leaderboard; the API key is not sent. */
+  async publicTop(tenant: string, project: string, leaderboard: string, page: Page = {}): Promise<Top> {
+    const path = `/v1/public/${segment(tenant)}/${segment(project)}/leaderboards/${segment(leaderboard)}/top`;
+    return this.#get(path + query({ ...page }), readTop, true);
+  }
+
+  /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. */
+  batcher(options: { maxBatch?: number; maxDelay?: number } = {}): Batcher {
+    return new Batcher(this, options.maxBatch, options.maxDelay);
+  }
+
+  /**
+   * Follow the top of a leaderboard: the whole top at once, and then whenever it changed. Lost connections are made
+   * anew, without end once the first was made; `signal` ends the iteration without an error.
+   */
+  async *watchTop(
+    leaderboard: string, options: { limit?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<WatchedTop, void, undefined> {
+    const { limit, signal } = options;
+    const url = `${this.#base}${board(leaderboard)}/stream${query({ limit })}`;
+    let lastId = "";
+    let retry = 0;
+    let failures = 0;
+    let connected = false;
+    while (!signal?.aborted) {
+      const stop = new AbortController();
+      const abort = (): void => stop.abort();
+      signal?.addEventListener("abort", abort);
+      const timer = setTimeout(abort, this.#timeout);
+      let failure: ApiError | TransportError | null = null;
+      try {
+        const headers = this.#headers("text/event-stream");
+        if (lastId !== "") headers.set("Last-Event-ID", lastId);
+        const response = await fetch(url, { headers, signal: stop.signal, cache: "no-store" });
+        if (!response.ok || response.body === null) {
+          failure = refusal(response.status, response.headers, await response.text());
+        } else {
+          clearTimeout(timer);
+          connected = true;
+          const parser = new EventParser(lastId);
+          const text = new TextDecoder("utf-8", { ignoreBOM: true });
+          const pieces = response.body.getReader();
+          for (;;) {
+            const piece = await pieces.read();
+            if (piece.done) break;
+            const events = parser.push(text.decode(piece.value, { stream: true }));
+            retry = parser.retry ?? retry;
+            for (const event of events) {
+              failures = 0;
+              if (event.event === "problem") {
+                const problem = JSON.parse(event.data) as { status?: number };
+                throw ofProblem(problem.status ?? 0, problem);
+              }
+              lastId = event.id;
+              if (event.event === "top") yield readAround(JSON.parse(event.data));
+              if (signal?.aborted) return;
+            }
+          }
+        }
+      } catch (error) {
+        if (error instanceof ApiError) throw error;
+        failure = lost(error);
+      } finally {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        stop.abort();
+      }
+      if (signal?.aborted) return;
+      failures += 1;
+      if (failure instanceof ApiError && !isTransient(failure.status)) throw failure;
+      if (failure !== null && !connected && failures >= this.#patience.maxAttempts) throw failure;
+      const after = failure instanceof ApiError ? (failure.retryAfter ?? 0) * 1000 : 0;
+      await sleep(Math.max(retry, after) + jitter(failures), signal);
+    }
+  }
+
+  #get<T>(path: string, read: (body: unknown) => T, open = false): Promise<T> {
+    return this.#run({ method: "GET", path, read, repeat: "safe", open });
+  }
+
+  #delete(path: string): Promise<void> {
+    return this.#run({ method: "DELETE", path, read: () => undefined, repeat: "delete" });
+  }
+
+  #change(method: string, path: string, fields: Record<string, unknown>): Promise<Leaderboard> {
+    const names = Object.entries(fields).map(([name, value]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]);
+    return this.#run({
+      method, path, read: readBoard, repeat: "unsafe", content: JSON.stringify(Object.fromEntries(names)),
+    });
+  }
+
+  #headers(accept: string, open = false): Headers {
+    const headers = new Headers({ Accept: accept });
+    if (this.#apiKey !== null && !open) headers.set("Authorization", `Bearer ${this.#apiKey}`);
+    return headers;
+  }
+
+  async #run<T>(call: Call<T>): Promise<T> {
+    const state = new Attempts(call, this.#patience);
+    const headers = this.#headers("application/json", call.open);
+    if (call.content !== undefined) headers.set("Content-Type", "application/json");
+    if (call.idempotencyKey !== undefined) headers.set("Idempotency-Key", call.idempotencyKey);
+    for (;;) {
+      let answer: [number, Headers, string] | TransportError;
+      try {
+        const response = await fetch(this.#base + call.path, {
+          method: call.method, headers, body: call.content, signal: AbortSignal.timeout(this.#timeout), cache: "no-store",
+        });
+        answer = [response.status, response.headers, await response.text()];
+      } catch (error) {
+        answer = lost(error);
+      }
+      const step = answer instanceof TransportError ? state.lost(answer) : state.answered(...answer);
+      if (step.done) return step.value;
+      await sleep(step.pause);
+    }
+  }
+}
+
+function batch(bodies: string[], key: string): Call<(UpdateResult | ApiError)[]> {
+  return {
+    method: "POST", path: "/v1/scores/batch", repeat: "safe", content: `{"updates":[${bodies.join(",")}]}`,
+    idempotencyKey: key,
+    read: (answer) => {
+      const results = (answer as { results: { status: number }[] }).results.map((each, index) => {
+        if (each.status === 200) return camel(each) as UpdateResult;
+        const error = ofProblem(each.status, each);
+        error.idempotencyKey = `${key}:${index}`;
+        return error;
+      });
+      if (results.length !== bodies.length) {
+        throw new TypeError(`${bodies.length} updates were answered with ${results.length} results`);
+      }
+      return results;
+    },
+  };
+}
+
+function body(update: Update): string {
+  const { leaderboard, user, increment, score } = update;
+  if ((increment === undefined) === (score === undefined)) {
+    throw new TypeError("send exactly one of increment (sum) and score (best, latest)");
+  }
+  // JSON.stringify would make null of what is no finite number.
+  if (!Number.isFinite(increment ?? score)) throw new TypeError(`${increment ?? score} is no number that can be sent`);
+  return JSON.stringify({ leaderboard, user, increment, score });
+}
+
+function parts(bodies: string[]): string[][] {
+  const all: string[][] = [];
+  let size = 0;
+  const bytes = new TextEncoder();
+  for (const each of bodies) {
+    const length = bytes.encode(each).length;
+    const last = all.at(-1);
+    if (last === undefined || last.length === MAX_BATCH || size + length > MAX_BODY) {
+      all.push([each]);
+      size = length + 1;
+    } else {
+      last.push(each);
+      size += length + 1;
+    }
+  }
+  return all;
+}
+
+function board(leaderboard: string): string {
+  return `/v1/leaderboards/${segment(leaderboard)}`;
+}
+
+function segment(text: string): string {
+  // A URL loses them as steps within its path, even escaped; `members` reads such users.
+  if (text === "." || text === "..") throw new TypeError(`fetch cannot send ${text} within a path`);
+  return encodeURIComponent(text);
+}
+
+function query(given: Record<string, string | number | undefined>): string {
+  const known = Object.entries(given).filter(([, value]) => value !== undefined);
+  return known.length > 0 ? `?${known.map(([name, value]) => `${name}=${encodeURIComponent(value!)}`).join("&")}` : "";
+}
+
+/** What fetch rejects with. Only Node says that there was no connection; else the request may have been done. */
+function lost(error: unknown): TransportError {
+  const code = (error as { cause?: { code?: string } } | null)?.cause?.code ?? "";
+  const sent = !["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"].includes(code);
+  return new TransportError(`${String(error)}${code ? ` (${code})` : ""}`, sent, { cause: error });
+}
+
+function sleep(pause: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, pause);
+    signal?.addEventListener("abort", end);
+    if (signal?.aborted) end();
+  });
+}

@@ -1,0 +1,47 @@
+// One case of sdk/conformance/cases.json, from standard input as {url, key, case}.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { ApiError, Client } from "leaderboard-sdk";
+
+const given = JSON.parse(readFileSync(0, "utf8"));
+const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+// What the methods take by position, in its order; all else is an option.
+const PLACES = ["tenant", "project", "leaderboard", "key", "updates", "user", "ids"];
+
+async function call(key, name, args) {
+  const places = PLACES.filter((place) => place in args).map((place) => args[place]);
+  const rest = Object.entries(args).filter(([each]) => !PLACES.includes(each));
+  const got = new Client(given.url, key)[camel(name)](...places, Object.fromEntries(rest.map(([each, value]) => [camel(each), value])));
+  return name.startsWith("iter_") ? collect(got) : got;
+}
+
+async function collect(entries) {
+  const all = [];
+  for await (const entry of entries) all.push(entry);
+  return all;
+}
+
+function assertHas(got, wanted) {
+  if (Array.isArray(wanted)) {
+    assert.equal(got.length, wanted.length);
+    wanted.forEach((each, index) => assertHas(got[index], each));
+  } else if (wanted !== null && typeof wanted === "object") {
+    for (const [name, each] of Object.entries(wanted)) assertHas(got[camel(name)], each);
+  } else {
+    assert.equal(got ?? null, wanted);
+  }
+}
+
+for (const board of given.case.boards) await call(given.key, "create_leaderboard", board);
+for (const step of given.case.steps) {
+  const answer = call(given.case.api_key ?? given.key, step.call, step.args);
+  if ("error" in step) {
+    await assert.rejects(answer, (error) => {
+      assert.ok(error instanceof ApiError, String(error));
+      assertHas(error, step.error);
+      return true;
+    });
+  } else {
+    assertHas(await answer, step.expect);
+  }
+}

@@ -1,0 +1,100 @@
+"""The JavaScript SDK: built as it is published, its own tests, and all of it against the real server."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leaderboard.local.node import find_node
+from leaderboard_sdk import Client
+from support.conformance import CASES, filled
+from support.docs import ROOT, snippets
+from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
+from support.platform import Platform
+from support.tenants import make_tenant
+
+_runs = itertools.count(1)
+
+
+class Package:
+    """A copy of sdk/js in which programs can be run; the name of the package leads to what was built there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._env = os.environ | {"PATH": f"{find_node()}:{os.environ['PATH']}"}
+
+    def run(self, *command: str, given: Any = None, **env: str) -> str:
+        """Run it with `given` as JSON on its standard input; return what it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._env | env,
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    folder = tmp_path_factory.mktemp("js") / "sdk"
+    shutil.copytree(ROOT / "sdk/js", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    for script in Path(__file__).parent.glob("*.mjs"):
+        shutil.copy(script, folder)
+    built = Package(folder)
+    built.run("npm", "ci", "--no-audit", "--no-fund")
+    built.run("npm", "run", "build")
+    return built
+
+
+def test_its_own_tests_pass(package: Package) -> None:
+    package.run("npm", "test")
+
+
+def test_what_is_published_is_the_build_and_no_test(package: Package) -> None:
+    (packed,) = json.loads(package.run("npm", "pack", "--dry-run", "--json"))
+    files = {file["path"] for file in packed["files"]}
+    assert files >= {"README.md", "LICENSE", "package.json", "dist/esm/index.js", "dist/cjs/index.js"}
+    assert {name for name in files if not name.startswith("dist/")} == {"README.md", "LICENSE", "package.json"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_case_holds(served: Platform, package: Package, case: dict[str, Any]) -> None:
+    tenant = make_tenant(served)
+    case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
+    package.run("node", "conformance.mjs", given={"url": served.url, "key": tenant.key, "case": case})
+
+
+@pytest.mark.parametrize(("share", "batched"), [(0.05, False), (0.3, True)], ids=["update", "batcher"])
+def test_updates_count_once(served: Platform, package: Package, share: float, batched: bool) -> None:
+    key = make_tenant(served).key
+    with FaultProxy(served.url, share=share).running() as proxy:
+        given = {"url": proxy.url, "key": key, "count": COUNT, "users": USERS, "batched": batched}
+        package.run("node", "increments.mjs", given=given)
+    assert set(proxy.done) == FAULTS, proxy.done
+    with Client(served.url, key) as client:
+        assert {entry.user: entry.score for entry in client.iter_top("global")} == EXPECTED
+
+
+def test_a_watched_top_changes_live_and_goes_on_after_a_cut(served: Platform, package: Package) -> None:
+    package.run("node", "watch.mjs", given={"url": served.url, "key": make_tenant(served).key})
+
+
+def test_the_snippets_of_the_page_work(served: Platform, package: Package) -> None:
+    key = make_tenant(served).key
+    codes = [text for language, text in snippets("sdk/js/README.md") if language == "js"]
+    assert len(codes) == 3
+    script = "".join(codes).replace("https://leaderboards.example.com", served.url)
+    (package.folder / "page.mjs").write_text(script)
+    said = package.run("node", "page.mjs", LEADERBOARD_KEY=key)
+    assert said.startswith("5 1\n1 u42 5\nuser-not-found ")
+    with Client(served.url, key) as client:
+        assert client.rank("season-1", "u42").score == 10
