@@ -43,11 +43,15 @@ async def test_hours_and_days_are_those_of_utc_and_empty_ones_are_zeros(pool):
     now = datetime(2026, 3, 3, 5, 59, tzinfo=UTC)
     two_days = {"first_day": DAY, "last_day": date(2026, 3, 9), "now": now}
     hours = await usage.series(pool, PROJECT, step=Step.HOUR, **two_days)
-    assert [point.at for point in hours] == [datetime(2026, 3, 1, tzinfo=UTC) + n * timedelta(hours=1) for n in range(54)]
+    assert [point.at for point in hours] == [
+        datetime(2026, 3, 1, tzinfo=UTC) + n * timedelta(hours=1) for n in range(54)
+    ]
     assert {n: point.requests for n, point in enumerate(hours) if point.requests} == {23: 4}
     days = await usage.series(pool, PROJECT, step=Step.DAY, **two_days)
     assert [(point.at.day, point.requests) for point in days] == [(1, 4), (2, 0), (3, 0)]
-    later = await usage.series(pool, PROJECT, step=Step.DAY, first_day=date(2026, 3, 4), last_day=date(2026, 3, 9), now=now)
+    later = await usage.series(
+        pool, PROJECT, step=Step.DAY, first_day=date(2026, 3, 4), last_day=date(2026, 3, 9), now=now
+    )
     assert later == []
 
 

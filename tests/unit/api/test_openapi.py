@@ -20,6 +20,7 @@ from leaderboard.domain import names
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.scores import MAX_EXACT
+from leaderboard.store.postgres.usage import Point
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
 
@@ -171,7 +172,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores
+    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, usage
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -185,11 +186,16 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Key", keys.KeyBody),
         ("Event", events.EventBody),
         ("Plan", plan.PlanBody),
+        ("Usage", usage.UsageBody),
+        ("UsageSeries", usage.SeriesBody),
+        ("UsagePoint", Point),
         ("Bill", Bill),
         ("Events", events.EventsBody),
         ("NewKey", keys.NewKeyBody),
     ):
-        assert set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_fields__), name
+        assert (
+            set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_encode_fields__)
+        ), name
 
 
 def test_bounds_and_patterns_are_those_of_the_code():

@@ -75,7 +75,9 @@ def add(one: Counts, other: Counts) -> Counts:
 async def _add(
     conn: Connection, table: str, column: str, kind: str, counts: Mapping[tuple[_When, ProjectId], Counts]
 ) -> None:
-    rows = sorted(counts.items())  # in one order everywhere: two flushes cannot lock each other out
+    rows: list[tuple[tuple[_When, ProjectId], Counts]] = sorted(
+        counts.items()
+    )  # in one order everywhere: two flushes cannot lock each other out
     await conn.execute(
         f"INSERT INTO {table} AS u ({column}, project_id, {_COUNTED})"  # noqa: S608 - constants of this module
         f" SELECT * FROM unnest(%s::{kind}[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
