@@ -28,6 +28,7 @@ from leaderboard.api.resources import (
     plan,
     reads,
     scores,
+    standings,
     stream,
     usage,
 )
@@ -190,6 +191,7 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/top", reads.Top(store, refusals))
     live = Live(store, allow=tenant_context.opened_by, explain=refusals.problem)
     app.add_route(f"{board}/stream", stream.Stream(live))
+    app.add_route(f"{board}/standings", standings.Standings(parts.pool, clock=clock.monotonic))
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))

@@ -10,7 +10,7 @@ import falcon.asgi
 from leaderboard.api import problems
 from leaderboard.api.problems import Problem
 from leaderboard.domain.errors import InvalidName
-from leaderboard.domain.names import USER_MAX_BYTES, BoardKey, board_key
+from leaderboard.domain.names import USER_MAX_BYTES, BoardKey, board_key, user_id
 from leaderboard.store.redis.boards import ORDER_CHARS
 
 MAX_LIMIT = 1_000
@@ -52,6 +52,17 @@ def text_of(req: falcon.asgi.Request, name: str) -> str | None:
     if isinstance(value, list):
         raise Problem(problems.INVALID_PARAMETER, f"{name} must be given once")
     return value
+
+
+def user_of(req: falcon.asgi.Request, name: str) -> str | None:
+    """Return the user id that parameter `name` is, None where it is absent; raise Problem 400 where it is none."""
+    text = text_of(req, name)
+    if text is None:
+        return None
+    try:
+        return user_id(text)
+    except InvalidName as error:
+        raise Problem(problems.INVALID_PARAMETER, str(error)) from error
 
 
 def listed(req: falcon.asgi.Request, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One worker process: the outbox and the housekeeping, on connections of its own."""
+"""One worker process: the outbox, the snapshots and the housekeeping, on connections of its own."""
 
 import asyncio
 import logging
@@ -11,8 +11,11 @@ from redis.backoff import NoBackoff
 from leaderboard.config import Config
 from leaderboard.store.postgres.pool import open_pool
 from leaderboard.store.postgres.seen import observe_pool
+from leaderboard.store.redis.events import EventIds
+from leaderboard.store.redis.multiplexer import Multiplexer
+from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
-from leaderboard.worker import maintenance
+from leaderboard.worker import maintenance, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 from leaderboard.worker.seen import Stores
 
@@ -24,7 +27,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
     Starts also while Postgres or Redis is away, and goes on when they are back.
     """
-    pool = await open_pool(config.database_url, size=2, timeout=config.database_timeout)
+    pool = await open_pool(config.database_url, size=3, timeout=config.database_timeout)
     # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
     redis = Redis.from_url(
         config.redis_url,
@@ -34,6 +37,10 @@ async def run(config: Config, stop: asyncio.Event) -> None:
     )
     telemetry = otel.set_up("leaderboard-worker", instance=otel.instance_id()) if config.telemetry else None
     outbox = OutboxWorker(pool, redis, batch=config.ledger_batch, stop=stop, telemetry=telemetry)
+    hot = Multiplexer(config.redis_url, timeout=config.redis_timeout, name="leaderboard-snapshots")
+    await hot.start()
+    # It only reads: no event ever gets one of these ids.
+    scores = Scores(hot, ids=EventIds(bytes(8)), outbox_max=0, idempotency_ttl=0)
     log.info("worker started, %d events a batch", config.ledger_batch)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -43,10 +50,12 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                     pool, retention_days=config.ledger_retention_days, stop=stop, clock=lambda: datetime.now(UTC)
                 )
             )
+            tasks.create_task(snapshots.run(pool, scores, stop=stop))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))
     finally:
+        await hot.close()
         await redis.aclose()
         await pool.close()
         if telemetry is not None:

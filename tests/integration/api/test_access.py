@@ -23,6 +23,7 @@ CALLS = {
         ("GET", "/v1/leaderboards/global/members?ids=u", None),
         ("GET", "/v1/usage", None),
         ("GET", "/v1/usage/series", None),
+        ("GET", "/v1/leaderboards/global/standings", None),
         ("GET", "/v1/plan", None),
         ("GET", "/v1/leaderboards/global/events", None),
     ],

@@ -18,6 +18,7 @@ MIGRATIONS = [
     "0005.origins",
     "0006.prices",
     "0007.usage_hours",
+    "0008.standings",
 ]
 
 

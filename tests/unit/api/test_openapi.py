@@ -172,7 +172,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, usage
+    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, standings, usage
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -186,6 +186,7 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Key", keys.KeyBody),
         ("Event", events.EventBody),
         ("Plan", plan.PlanBody),
+        ("Standings", standings.StandingsBody),
         ("Usage", usage.UsageBody),
         ("UsageSeries", usage.SeriesBody),
         ("UsagePoint", Point),

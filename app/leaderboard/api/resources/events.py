@@ -12,8 +12,6 @@ import msgspec
 from leaderboard.api import problems, queries
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
-from leaderboard.domain import names
-from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
 from leaderboard.store.postgres import boards, ledger
@@ -69,12 +67,7 @@ class Events:
         context: KeyContext = req.context.key
         queries.known(req, "user", "limit", "cursor")
         key = queries.board(leaderboard)
-        user = queries.text_of(req, "user")
-        if user is not None:
-            try:
-                names.user_id(user)
-            except InvalidName as error:
-                raise Problem(problems.INVALID_PARAMETER, str(error)) from error
+        user = queries.user_of(req, "user")
         limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=MAX_LIMIT)
         cursor = queries.text_of(req, "cursor")
         before = None if cursor is None else _decode_cursor(cursor)

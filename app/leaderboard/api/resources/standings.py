@@ -1,0 +1,100 @@
+"""``GET /v1/leaderboards/{leaderboard}/standings``: a snapshot of a board, from Postgres.
+
+A request says that the snapshot is wanted, and the worker writes one every second as long as somebody says so.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import ClassVar
+
+import falcon.asgi
+import msgspec
+
+from leaderboard.api import problems, queries
+from leaderboard.api.context import KeyContext
+from leaderboard.api.problems import Problem
+from leaderboard.domain.keys import Scope
+from leaderboard.domain.names import LeaderboardId
+from leaderboard.store.postgres import boards, standings
+from leaderboard.store.postgres.pool import Pool
+from leaderboard.store.postgres.standings import ENTRIES, WANTED_SECONDS, Entry, Snapshot
+
+DEFAULT_LIMIT = 10
+MAX_AGE = 2.0
+"""Seconds; an older snapshot is not shown."""
+PATIENCE = 3.0
+"""Seconds a request waits for the first snapshot."""
+LOOK_SECONDS = 0.1
+MAX_WISHES = 10_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class StandingsBody(msgspec.Struct):
+    """A board as it was `age_ms` milliseconds ago."""
+
+    leaderboard: str
+    total: int
+    entries: list[Entry]
+    taken_at: datetime
+    age_ms: int
+
+
+class Standings:
+    """Snapshots of one board. `clock` gives monotonic seconds."""
+
+    scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ}
+    sessions: ClassVar[bool] = True
+
+    def __init__(self, pool: Pool, *, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._wished: dict[tuple[LeaderboardId, str], float] = {}
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
+        """Answer the top, or the entries around a user."""
+        queries.known(req, "limit", "around")
+        context: KeyContext = req.context.key
+        key = queries.board(leaderboard)
+        limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=ENTRIES)
+        around = queries.user_of(req, "around")
+        board = await boards.get(self._pool, context.project_id, key)
+        if board is None:
+            raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+        if board.spec.suspended:
+            raise Problem(problems.BOARD_SUSPENDED)
+        snapshot = await self._fresh(board.id, around or "")
+        if snapshot.entries is None:
+            raise Problem(problems.USER_NOT_FOUND)
+        entries = snapshot.entries[:limit] if around is None else middle(snapshot.entries, around, limit)
+        body = StandingsBody(key, snapshot.total, entries, snapshot.taken_at, round(snapshot.age * 1000))
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = _encode(body)
+
+    async def _fresh(self, board: LeaderboardId, member: str) -> Snapshot:
+        patience = self._clock() + PATIENCE
+        while True:
+            await self._wish(board, member)
+            found = await standings.read(self._pool, board, member=member, max_age=MAX_AGE)
+            if found is not None:
+                return found
+            if self._clock() >= patience:
+                raise Problem(problems.STORE_UNAVAILABLE, "no worker has taken a snapshot", retry_after=2.0)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _wish(self, board: LeaderboardId, member: str) -> None:
+        now = self._clock()
+        if self._wished.get((board, member), 0.0) > now:
+            return
+        if len(self._wished) >= MAX_WISHES:
+            self._wished.clear()
+        await standings.wish(self._pool, board, member=member)
+        self._wished[board, member] = now + WANTED_SECONDS / 2
+
+
+def middle(entries: list[Entry], user: str, limit: int) -> list[Entry]:
+    """Return `limit` of `entries` with `user` in the middle, moved inwards at either end."""
+    at = next(index for index, entry in enumerate(entries) if entry.user == user)
+    start = max(0, min(at - limit // 2, len(entries) - limit))
+    return entries[start : start + limit]

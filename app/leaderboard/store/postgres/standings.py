@@ -1,0 +1,124 @@
+"""Snapshots of boards: the API says which are wanted, the worker writes them, and the dashboard reads nothing else.
+
+A snapshot is the top of a board, or the entries around one member. `taken_at` is a moment before Redis was read.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from leaderboard.domain.names import LeaderboardId, TenantId
+from leaderboard.store.postgres.pool import Connection, Database, connection
+
+ENTRIES = 100
+"""Entries of a snapshot at most."""
+WANTED_SECONDS = 10
+"""How long one wish keeps a snapshot coming."""
+_LOCK = 0x7374616E64  # "stand": an advisory lock's number
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a board."""
+
+    rank: int
+    user: str
+    score: int | float
+
+
+class Snapshot(NamedTuple):
+    """A board as it was. `entries` is None where the member was not on it; `age` is in seconds."""
+
+    total: int
+    entries: list[Entry] | None
+    taken_at: datetime
+    age: float
+
+
+class Wanted(NamedTuple):
+    """A snapshot to take: of the top, or around `member` where that is not empty."""
+
+    leaderboard_id: LeaderboardId
+    member: str
+    tenant_id: TenantId
+    project: str
+    key: str
+
+
+class Taken(NamedTuple):
+    """What a snapshot came to."""
+
+    leaderboard_id: LeaderboardId
+    member: str
+    total: int
+    entries: list[Entry] | None
+
+
+_decode = msgspec.json.Decoder(list[Entry]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def wish(database: Database, leaderboard_id: LeaderboardId, *, member: str) -> None:
+    """Say that the snapshot is wanted for the next seconds. Raises DatabaseUnavailable."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "INSERT INTO standings (leaderboard_id, member, wanted_until)"
+            " VALUES (%s, %s, now() + %s * interval '1 second')"
+            " ON CONFLICT (leaderboard_id, member) DO UPDATE SET wanted_until = excluded.wanted_until",
+            (leaderboard_id, member, WANTED_SECONDS),
+        )
+
+
+async def read(database: Database, leaderboard_id: LeaderboardId, *, member: str, max_age: float) -> Snapshot | None:
+    """Return the snapshot, None where there is none that is at most `max_age` seconds old.
+
+    Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT total, entries, taken_at, extract(epoch FROM now() - taken_at)::float8 FROM standings"
+                " WHERE leaderboard_id = %s AND member = %s AND taken_at >= now() - %s * interval '1 second'",
+                (leaderboard_id, member, max_age),
+            )
+        ).fetchone()
+    if row is None:
+        return None
+    return Snapshot(row[0] or 0, None if row[1] is None else _decode(row[1]), row[2], row[3])
+
+
+async def hold(conn: Connection) -> bool:
+    """Become the one that takes snapshots until the transaction ends; False where another worker does."""
+    row = await (await conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def due(conn: Connection, *, interval: float, limit: int) -> list[Wanted]:
+    """Return what is wanted and older than `interval` seconds, the oldest first; forget what is long unwanted."""
+    await conn.execute("DELETE FROM standings WHERE wanted_until < now() - interval '1 minute'")
+    rows = await conn.execute(
+        "SELECT s.leaderboard_id, s.member, p.tenant_id, p.name, b.key FROM standings s"
+        " JOIN leaderboards b ON b.id = s.leaderboard_id AND b.state = 'active'"
+        " JOIN projects p ON p.id = b.project_id"
+        " WHERE s.wanted_until > now() AND (s.taken_at IS NULL OR s.taken_at < now() - %s * interval '1 second')"
+        " ORDER BY s.taken_at NULLS FIRST LIMIT %s",
+        (interval, limit),
+    )
+    return [Wanted(LeaderboardId(row[0]), row[1], TenantId(row[2]), row[3], row[4]) async for row in rows]
+
+
+async def write(conn: Connection, taken: Sequence[Taken]) -> None:
+    """Keep snapshots, as of the begin of the transaction."""
+    rows = sorted(taken)
+    await conn.execute(
+        "UPDATE standings s SET taken_at = now(), total = t.total, entries = t.entries"
+        " FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::text[]) t (leaderboard_id, member, total, entries)"
+        " WHERE s.leaderboard_id = t.leaderboard_id AND s.member = t.member",
+        (
+            [row.leaderboard_id for row in rows],
+            [row.member for row in rows],
+            [row.total for row in rows],
+            [None if row.entries is None else _encode(row.entries).decode() for row in rows],
+        ),
+    )
