@@ -15,7 +15,7 @@ from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Upd
 from leaderboard.api.context import key_lookup, project_lookup, session_lookup
 from leaderboard.api.cors import Cors
 from leaderboard.api.dispatch import App
-from leaderboard.api.live import Live
+from leaderboard.api.live import Live, RedisSource
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
 from leaderboard.api.resources import (
@@ -189,9 +189,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
-    live = Live(store, allow=tenant_context.opened_by, explain=refusals.problem)
-    app.add_route(f"{board}/stream", stream.Stream(live))
-    app.add_route(f"{board}/standings", standings.Standings(parts.pool, clock=clock.monotonic))
+    allow = tenant_context.still_opened_by
+    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), allow=allow)))
+    snapshots = standings.Snapshots(parts.pool, clock=clock.monotonic)
+    app.add_route(f"{board}/standings", standings.Standings(snapshots))
+    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, allow=allow)))
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))

@@ -2,7 +2,8 @@
 
 An event is the whole top, not what changed of it: a client that missed some has lost nothing, one that is slow gets the
 newest, and to resume takes no more than comparing one id. A board is read once per interval and process, whatever the
-number of its streams; an event is made once for all streams of the same limit.
+number of its streams; an event is made once for all streams of the same limit. Where the tops come from is a `Source`:
+Redis for games, the worker's snapshots for the dashboard.
 
 A stream is an open answer and a line in a dictionary: no task, no queue. What a client has not read stays at what the
 connection's buffers hold, since it gets the next event only after it read the last.
@@ -11,7 +12,9 @@ connection's buffers hold, since it gets the next event only after it read the l
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,17 +22,19 @@ from leaderboard.api import problems
 from leaderboard.api.context import KeyContext
 from leaderboard.api.exchange import Exchange
 from leaderboard.api.problems import Problem
+from leaderboard.api.refusals import Refusals
 from leaderboard.domain.scores import plain
+from leaderboard.domain.sessions import Session
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 from leaderboard.store.redis.errors import RedisFailure
-from leaderboard.store.redis.scores import Page, Refusal, Scores
+from leaderboard.store.redis.scores import Refusal, Scores
 
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 """Changes within it leave as one event."""
-HEARTBEAT_TURNS = 15
-"""Turns without an event after which a comment is sent: proxies close what is silent for a minute."""
+HEARTBEAT_SECONDS = 15.0
+"""A stream without an event gets a comment so often: proxies close what is silent for a minute."""
 RETRY_MS = 2_000
 """How long a client is told to wait before it connects again."""
 MAX_STREAMS = 5_000
@@ -45,23 +50,79 @@ _HEARTBEAT = b":\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-class _Entry(msgspec.Struct):
+class Entry(msgspec.Struct):
+    """One line of a board, as it is sent."""
+
     rank: int
     user: str
     score: int | float
 
 
-class _Top(msgspec.Struct):
+class Top(msgspec.Struct, frozen=True):
+    """A board as it was read. Of a snapshot, also when it was taken, and its age in milliseconds when it was read."""
+
+    total: int
+    entries: Sequence[Any]
+    """Like `Entry`, best first."""
+    taken_at: datetime | None = None
+    age_ms: int = 0
+
+
+class Source(Protocol):
+    """Where tops come from. `event` names its events, `interval` is in seconds between two readings."""
+
+    event: bytes
+    interval: float
+
+    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
+        """Return the `count` best of board `key`.
+
+        Raises Problem (503 where it may be better soon, all else ends the streams), RedisFailure, DatabaseUnavailable.
+        """
+        ...
+
+
+class RedisSource:
+    """The boards themselves. A refusal of Redis is explained by Postgres."""
+
+    event = b"top"
+    interval = INTERVAL_SECONDS
+
+    def __init__(self, scores: Scores, refusals: Refusals) -> None:
+        self._scores = scores
+        self._refusals = refusals
+
+    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
+        """Read the board once. Raises as `Source` says."""
+        page = await self._scores.best(context.namespace + key, count=count)
+        if isinstance(page, Refusal):
+            await self._refusals.refuse(page, context, key)
+        return Top(page.total, [Entry(entry.rank, entry.user, plain(entry.score)) for entry in page.entries])
+
+
+class _Whole(msgspec.Struct):
     leaderboard: str
     total: int
-    entries: list[_Entry]
+    entries: Sequence[Any]
+
+
+class _WholeSnapshot(_Whole):
+    taken_at: datetime
+    age_ms: int
+
+
+class _Taken(msgspec.Struct):
+    total: int
+    taken_at: datetime
+    age_ms: int
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asked for. `last_id` is the id of the event it had last, None at its first time."""
 
     context: KeyContext
-    api_key: str
+    credential: str | Session
+    """The API key, or the session of the dashboard."""
     key: str
     limit: int
     last_id: str | None
@@ -69,62 +130,70 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Stream:
-    __slots__ = ("exchange", "opening", "sent")
+    __slots__ = ("exchange", "opening", "sent", "taken_at")
 
     def __init__(self, exchange: Exchange, opening: Opening) -> None:
         self.exchange = exchange
         self.opening = opening
         self.sent = opening.last_id
+        self.taken_at: datetime | None = None
+        """Of the snapshot it heard of last."""
 
 
 class _Board:
     """The streams of one board."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, event: bytes) -> None:
         self.key = key
         self.streams: set[_Stream] = set()
-        self.page: Page | None = None
+        self.top: Top | None = None
         """As it was last read; None while it cannot be."""
         self.count = 0
-        self.silent_turns = 0
+        self.silent_seconds = 0.0
         self.task: asyncio.Task[None] | None = None
+        self._event = event
         self._events: dict[int, tuple[str, bytes]] = {}
 
-    def take(self, page: Page | None, *, count: int) -> None:
+    def take(self, top: Top | None, *, count: int) -> None:
         """Keep what was read."""
-        self.page, self.count = page, count
+        self.top, self.count = top, count
         self._events.clear()
 
     def event(self, limit: int) -> tuple[str, bytes]:
         """Return the id of the top `limit` and the event that says it."""
         known = self._events.get(limit)
         if known is None:
-            assert self.page is not None
-            entries = [_Entry(entry.rank, entry.user, plain(entry.score)) for entry in self.page.entries[:limit]]
+            assert self.top is not None
+            entries = self.top.entries[:limit]
             # Of the entries alone: `total` changes with members that nobody sees here.
             name = hashlib.blake2b(_encode(entries), digest_size=12).hexdigest()
-            body = _encode(_Top(self.key, self.page.total, entries))
-            known = self._events[limit] = (name, b"id: %b\nevent: top\ndata: %b\n\n" % (name.encode(), body))
+            whole = _Whole(self.key, self.top.total, entries)
+            if self.top.taken_at is not None:
+                whole = _WholeSnapshot(self.key, self.top.total, entries, self.top.taken_at, self.top.age_ms)
+            known = self._events[limit] = (
+                name,
+                b"id: %b\nevent: %b\ndata: %b\n\n" % (name.encode(), self._event, _encode(whole)),
+            )
         return known
+
+    def taken(self) -> bytes:
+        """Return the event for who has these entries: that they are still so."""
+        assert self.top is not None
+        assert self.top.taken_at is not None
+        body = _encode(_Taken(self.top.total, self.top.taken_at, self.top.age_ms))
+        return b"event: taken\ndata: %b\n\n" % body
 
 
 class Live:
-    """The streams of this process.
+    """The streams of this process that have their tops from `source`.
 
-    `allow` raises Problem where an API key opens its project no more, DatabaseUnavailable or RedisUnavailable where
-    that cannot be told; `explain` makes a problem of a board's refusal.
+    `allow` raises Problem where an API key or a session opens its project no more, DatabaseUnavailable or
+    RedisUnavailable where that cannot be told.
     """
 
-    def __init__(
-        self,
-        scores: Scores,
-        *,
-        allow: Callable[[str], Awaitable[object]],
-        explain: Callable[[Refusal, KeyContext, str], Awaitable[Problem]],
-    ) -> None:
-        self._scores = scores
+    def __init__(self, source: Source, *, allow: Callable[[str | Session], Awaitable[object]]) -> None:
+        self._source = source
         self._allow = allow
-        self._explain = explain
         self._boards: dict[str, _Board] = {}
         self._tenants: dict[int, int] = {}
         self.streams = 0
@@ -140,21 +209,21 @@ class Live:
             raise Problem(problems.OVERLOADED, "too many streams are open", retry_after=5.0)
         name = opening.context.namespace + opening.key
         board = self._boards.get(name)
-        if board is None or board.page is None or board.count < opening.limit:
-            page = await self._scores.best(name, count=opening.limit)
-            if isinstance(page, Refusal):
-                raise await self._explain(page, opening.context, opening.key)
+        if board is None or board.top is None or board.count < opening.limit:
+            top = await self._source.top(opening.context, opening.key, count=opening.limit)
             board = self._boards.get(name)  # somebody else's may have come meanwhile
             if board is None:
-                board = self._boards[name] = _Board(opening.key)
-                board.task = asyncio.create_task(self._serve(name, board), name="live-board")
-            if board.page is None or board.count <= opening.limit:
-                board.take(page, count=opening.limit)
+                board = self._boards[name] = _Board(opening.key, self._source.event)
+                board.task = asyncio.create_task(self._serve(board), name="live-board")
+            if board.top is None or board.count <= opening.limit:
+                board.take(top, count=opening.limit)
         if exchange.disconnected:
             self._stop_if_empty(name, board)
             return
         stream = _Stream(exchange, opening)
         stream.sent, event = board.event(opening.limit)
+        if board.top is not None and stream.sent != opening.last_id:
+            stream.taken_at = board.top.taken_at
         first = b"retry: %d\n\n%b" % (RETRY_MS, b"" if stream.sent == opening.last_id else event)
         board.streams.add(stream)
         self.streams += 1
@@ -176,71 +245,76 @@ class Live:
             if board.task is not None:
                 board.task.cancel()
 
-    async def _serve(self, name: str, board: _Board) -> None:
+    async def _serve(self, board: _Board) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(self._source.interval)
             try:
                 await self._end_refused(board)
-                await self._read(name, board)
+                await self._read(board)
                 await self._tell(board)
             except Exception:
                 # Whatever it was, the next turn may do better, and the streams are still there.
                 log.exception("a turn of the streams of %s failed", board.key)
 
     async def _end_refused(self, board: _Board) -> None:
-        """End the streams whose key was revoked, has expired or lost its tenant. A look into memory for each key."""
-        for api_key in {stream.opening.api_key for stream in board.streams}:
+        """End the streams whose key or session was revoked, has expired or lost its tenant: a look into memory each."""
+        for credential in {stream.opening.credential for stream in board.streams}:
             try:
-                await self._allow(api_key)
+                await self._allow(credential)
             except Problem as problem:
-                self._end(board, problem, api_key=api_key)
+                self._end(board, problem, credential=credential)
             except (DatabaseUnavailable, RedisFailure):
-                self._end(board, Problem(problems.STORE_UNAVAILABLE), api_key=api_key)
+                self._end(board, Problem(problems.STORE_UNAVAILABLE), credential=credential)
 
-    async def _read(self, name: str, board: _Board) -> None:
+    async def _read(self, board: _Board) -> None:
         if not board.streams:
             return
         count = max(stream.opening.limit for stream in board.streams)
         try:
-            page = await self._scores.best(name, count=count)
-        except RedisFailure as error:
-            if board.page is not None:
-                log.warning("the streams of %s wait for Redis: %s", board.key, error)
-            board.take(None, count=0)
-            return
-        if not isinstance(page, Refusal):
-            board.take(page, count=count)
-            return
-        try:
-            problem = await self._explain(page, next(iter(board.streams)).opening.context, board.key)
-        except DatabaseUnavailable:
-            problem = Problem(problems.STORE_UNAVAILABLE)
-        self._end(board, problem)
+            board.take(
+                await self._source.top(next(iter(board.streams)).opening.context, board.key, count=count), count=count
+            )
+        except (RedisFailure, DatabaseUnavailable) as error:
+            self._wait(board, str(error))
+        except Problem as problem:
+            if problem.kind is problems.STORE_UNAVAILABLE:
+                self._wait(board, problem.detail or "")
+            else:
+                self._end(board, problem)
+
+    def _wait(self, board: _Board, why: str) -> None:
+        if board.top is not None:
+            log.warning("the streams of %s wait: %s", board.key, why)
+        board.take(None, count=0)
 
     async def _tell(self, board: _Board) -> None:
-        board.silent_turns += 1
-        beat = board.silent_turns >= HEARTBEAT_TURNS
+        board.silent_seconds += self._source.interval
+        beat = board.silent_seconds >= HEARTBEAT_SECONDS
         if beat:
-            board.silent_turns = 0
+            board.silent_seconds = 0.0
         for number, stream in enumerate(list(board.streams)):
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            if board.page is None:
+            if board.top is None:
                 if beat:
                     stream.exchange.push(_HEARTBEAT)
                 continue
             if stream.opening.limit > board.count:
                 continue  # it came after the board was read
             name, event = board.event(stream.opening.limit)
-            if name != stream.sent and stream.exchange.push(event):
-                stream.sent = name
+            if name != stream.sent:
+                if stream.exchange.push(event):
+                    stream.sent, stream.taken_at = name, board.top.taken_at
+            elif stream.taken_at != board.top.taken_at:
+                if stream.exchange.push(board.taken()):
+                    stream.taken_at = board.top.taken_at
             elif beat:
                 stream.exchange.push(_HEARTBEAT)
 
-    def _end(self, board: _Board, problem: Problem, *, api_key: str | None = None) -> None:
-        """End the streams of `board`, or those of one key, and say why in a last event."""
+    def _end(self, board: _Board, problem: Problem, *, credential: str | Session | None = None) -> None:
+        """End the streams of `board`, or those of one credential, and say why in a last event."""
         for stream in list(board.streams):
             opening = stream.opening
-            if api_key is None or opening.api_key == api_key:
+            if credential is None or opening.credential == credential:
                 body = problems.render(problem.kind, problem.detail, trace_id=opening.trace_id)
                 stream.exchange.end_stream(b"event: problem\ndata: %b\n\n" % body)

@@ -113,6 +113,14 @@ class TenantContext:
         known, context = self._sessions.get(session.key_id)
         return self._opens(context if known else await self._sessions.fetch(session.key_id))
 
+    async def still_opened_by(self, credential: str | Session) -> KeyContext:
+        """Return what a key or session opens that opened something before, or raise Problem where it does no more."""
+        if isinstance(credential, str):
+            return await self.opened_by(credential)
+        if self._now() >= credential.expires_at:
+            raise Problem(problems.NO_SESSION)
+        return await self.opened_by_session(credential)
+
     async def _fetch(self, text: str) -> KeyContext | None:
         try:
             parse_key(text)  # a wrong checksum asks nobody

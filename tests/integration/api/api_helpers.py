@@ -74,6 +74,57 @@ class Client:
         self._connection.close()
 
 
+class Browser:
+    """Signs in, keeps the cookie, and sends what a page's own script would."""
+
+    def __init__(self, client: Client, key: str) -> None:
+        self._client = client
+        self.signed_in = client.post("/dashboard/session", {"api_key": key})
+        self.cookie = self.signed_in.headers.get("set-cookie", "").partition(";")[0]
+        self.session: dict[str, Any] = self.signed_in.json()
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        given = {"Cookie": self.cookie, "Sec-Fetch-Site": "same-origin"}
+        if method != "GET":
+            given["X-CSRF-Token"] = self.session["csrf_token"]
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._client.call(method, path, body, headers={name: value for name, value in given.items() if value})
+
+
+class Followed:
+    """One open stream of server-sent events."""
+
+    def __init__(
+        self, url: str, path: str, headers: Mapping[str, str], *, limit: int = 10, last_id: str | None = None
+    ) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        given = {**headers} | ({"Last-Event-ID": last_id} if last_id else {})
+        self._connection.request("GET", f"{path}?limit={limit}", headers=given)
+        self.response = self._connection.getresponse()
+
+    def block(self) -> list[str]:
+        """The lines up to the next empty one; none at the end of the stream."""
+        lines = []
+        while line := self.response.readline().decode():
+            if line == "\n":
+                return lines
+            lines.append(line.rstrip("\n"))
+        return lines
+
+    def event(self) -> tuple[str, str, Any]:
+        """The next event: its id, type and data. Comments and `retry` are passed over."""
+        while block := self.block():
+            fields = dict(line.split(": ", 1) for line in block if not line.startswith(":"))
+            if "data" in fields:
+                return fields.get("id", ""), fields["event"], json.loads(fields["data"])
+        raise EOFError
+
+    def close(self) -> None:
+        self.response.close()
+        self._connection.close()
+
+
 def assert_problem(answer: Answer, kind: problems.ProblemType, *, detail: str = "") -> dict[str, Any]:
     """Check that `answer` is a whole problem of this kind, with `detail` in its detail; return it."""
     body = answer.json()

@@ -1,15 +1,13 @@
 """Sessions of the dashboard: what they open, what they never open, and what they cost Redis."""
 
 import re
-from typing import Any
 
 import pytest
 import redis as redis_py
-from api_helpers import Client, apply, assert_problem, in_control
+from api_helpers import Browser, apply, assert_problem, in_control
 
 from leaderboard.api import problems
 from leaderboard.local.process import wait_until
-from support.client import Answer
 
 # What a session may read; every one of them from Postgres.
 READS = [
@@ -22,23 +20,6 @@ READS = [
     "/v1/leaderboards/global/events",
 ]
 WRITES_SCORES = {"leaderboard": "global", "user": "u", "increment": 1}
-
-
-class Browser:
-    """Signs in, keeps the cookie, and sends what a page's own script would."""
-
-    def __init__(self, client: Client, key: str) -> None:
-        self._client = client
-        self.signed_in = client.post("/dashboard/session", {"api_key": key})
-        self.cookie = self.signed_in.headers.get("set-cookie", "").partition(";")[0]
-        self.session: dict[str, Any] = self.signed_in.json()
-
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        given = {"Cookie": self.cookie, "Sec-Fetch-Site": "same-origin"}
-        if method != "GET":
-            given["X-CSRF-Token"] = self.session["csrf_token"]
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.call(method, path, body, headers={name: value for name, value in given.items() if value})
 
 
 @pytest.fixture

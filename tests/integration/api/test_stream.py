@@ -1,8 +1,6 @@
 """Live boards: what a stream says, how often Redis is asked for it, and how it ends."""
 
 import asyncio
-import http.client
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis as redis_py
-from api_helpers import assert_problem, in_control
+from api_helpers import Followed, assert_problem, in_control
 
 from leaderboard.api import live, problems
 from leaderboard.domain import keys
@@ -19,38 +17,6 @@ from support.platform import Platform
 
 WORKERS = 1
 PATH = "/v1/leaderboards/global/stream"
-
-
-class Followed:
-    """One open stream."""
-
-    def __init__(self, served: Platform, key: str, *, limit: int = 10, last_id: str | None = None) -> None:
-        parts = urlsplit(served.url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-        headers = {"Authorization": f"Bearer {key}"} | ({"Last-Event-ID": last_id} if last_id else {})
-        self._connection.request("GET", f"{PATH}?limit={limit}", headers=headers)
-        self.response = self._connection.getresponse()
-
-    def block(self) -> list[str]:
-        """The lines up to the next empty one; none at the end of the stream."""
-        lines = []
-        while line := self.response.readline().decode():
-            if line == "\n":
-                return lines
-            lines.append(line.rstrip("\n"))
-        return lines
-
-    def event(self) -> tuple[str, str, Any]:
-        """The next event: its id, type and data. Comments and `retry` are passed over."""
-        while block := self.block():
-            fields = dict(line.split(": ", 1) for line in block if not line.startswith(":"))
-            if "data" in fields:
-                return fields.get("id", ""), fields["event"], json.loads(fields["data"])
-        raise EOFError
-
-    def close(self) -> None:
-        self.response.close()
-        self._connection.close()
 
 
 @pytest.fixture
@@ -69,7 +35,7 @@ def follow(served, tenant) -> Iterator[Any]:
     opened: list[Followed] = []
 
     def open_one(key: str = tenant.key, **how: Any) -> Followed:
-        opened.append(Followed(served, key, **how))
+        opened.append(Followed(served.url, PATH, {"Authorization": f"Bearer {key}"}, **how))
         return opened[-1]
 
     yield open_one

@@ -226,8 +226,9 @@ def test_bounds_and_patterns_are_those_of_the_code():
     assert (grace["maximum"], grace["default"]) == (MAX_GRACE_SECONDS, DEFAULT_GRACE_SECONDS)
     assert schema("NewKeyRequest")["properties"]["name"]["maxLength"] == own_keys.MAX_NAME
     assert f"{own_keys.MAX_KEYS} such keys" in operations()["/v1/keys", "post"]["description"]
-    live = operations()["/v1/leaderboards/{leaderboard}/stream", "get"]["parameters"][0]["schema"]
-    assert (live["maximum"], live["default"]) == (stream.MAX_LIMIT, stream.DEFAULT_LIMIT)
+    for live in ("stream", "standings/stream"):
+        limit = operations()[f"/v1/leaderboards/{{leaderboard}}/{live}", "get"]["parameters"][0]["schema"]
+        assert (limit["maximum"], limit["default"]) == (stream.MAX_LIMIT, stream.DEFAULT_LIMIT)
     around = operations()["/v1/leaderboards/{leaderboard}/around/{user}", "get"]["parameters"][0]["schema"]
     assert (around["maximum"], around["default"]) == (reads.MAX_AROUND, reads.DEFAULT_AROUND)
     ids = operations()["/v1/leaderboards/{leaderboard}/members", "get"]["parameters"][0]["schema"]

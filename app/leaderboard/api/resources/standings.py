@@ -13,6 +13,7 @@ import msgspec
 
 from leaderboard.api import problems, queries
 from leaderboard.api.context import KeyContext
+from leaderboard.api.live import Top
 from leaderboard.api.problems import Problem
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.names import LeaderboardId
@@ -41,47 +42,42 @@ class StandingsBody(msgspec.Struct):
     age_ms: int
 
 
-class Standings:
-    """Snapshots of one board. `clock` gives monotonic seconds."""
+class Snapshots:
+    """The snapshots of boards, and the wishes for them; a `live.Source`. `clock` gives monotonic seconds."""
 
-    scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ}
-    sessions: ClassVar[bool] = True
+    event = b"standings"
+    interval = 0.5
+    """Seconds. With the worker's second between two snapshots, what a page shows is two seconds old at most."""
 
     def __init__(self, pool: Pool, *, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._clock = clock
         self._wished: dict[tuple[LeaderboardId, str], float] = {}
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
-        """Answer the top, or the entries around a user."""
-        queries.known(req, "limit", "around")
-        context: KeyContext = req.context.key
-        key = queries.board(leaderboard)
-        limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=ENTRIES)
-        around = queries.user_of(req, "around")
+    async def fresh(self, context: KeyContext, key: str, *, member: str = "") -> Snapshot:
+        """Return the snapshot of the top of board `key`, or around a member; wait for the first.
+
+        Raises Problem: no such board, suspended, or no worker takes snapshots.
+        """
         board = await boards.get(self._pool, context.project_id, key)
         if board is None:
             raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
         if board.spec.suspended:
             raise Problem(problems.BOARD_SUSPENDED)
-        snapshot = await self._fresh(board.id, around or "")
-        if snapshot.entries is None:
-            raise Problem(problems.USER_NOT_FOUND)
-        entries = snapshot.entries[:limit] if around is None else middle(snapshot.entries, around, limit)
-        body = StandingsBody(key, snapshot.total, entries, snapshot.taken_at, round(snapshot.age * 1000))
-        resp.set_header("Cache-Control", "no-store")
-        resp.data = _encode(body)
-
-    async def _fresh(self, board: LeaderboardId, member: str) -> Snapshot:
         patience = self._clock() + PATIENCE
         while True:
-            await self._wish(board, member)
-            found = await standings.read(self._pool, board, member=member, max_age=MAX_AGE)
+            await self._wish(board.id, member)
+            found = await standings.read(self._pool, board.id, member=member, max_age=MAX_AGE)
             if found is not None:
                 return found
             if self._clock() >= patience:
                 raise Problem(problems.STORE_UNAVAILABLE, "no worker has taken a snapshot", retry_after=2.0)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
+        """Return the snapshot of the `count` best. Raises as `fresh`."""
+        found = await self.fresh(context, key)
+        return Top(found.total, (found.entries or [])[:count], found.taken_at, round(found.age * 1000))
 
     async def _wish(self, board: LeaderboardId, member: str) -> None:
         now = self._clock()
@@ -91,6 +87,30 @@ class Standings:
             self._wished.clear()
         await standings.wish(self._pool, board, member=member)
         self._wished[board, member] = now + WANTED_SECONDS / 2
+
+
+class Standings:
+    """Snapshots of one board."""
+
+    scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.READ}
+    sessions: ClassVar[bool] = True
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
+        """Answer the top, or the entries around a user."""
+        queries.known(req, "limit", "around")
+        key = queries.board(leaderboard)
+        limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=ENTRIES)
+        around = queries.user_of(req, "around")
+        snapshot = await self._snapshots.fresh(req.context.key, key, member=around or "")
+        if snapshot.entries is None:
+            raise Problem(problems.USER_NOT_FOUND)
+        entries = snapshot.entries[:limit] if around is None else middle(snapshot.entries, around, limit)
+        body = StandingsBody(key, snapshot.total, entries, snapshot.taken_at, round(snapshot.age * 1000))
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = _encode(body)
 
 
 def middle(entries: list[Entry], user: str, limit: int) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""``GET /v1/leaderboards/{leaderboard}/stream``: the top of a board, live."""
+"""``GET /v1/leaderboards/{leaderboard}/stream`` and ``.../standings/stream``: the top of a board, live."""
 
 from typing import ClassVar
 
@@ -28,10 +28,16 @@ class Stream:
         queries.known(req, "limit")
         opening = Opening(
             context=req.context.key,
-            api_key=req.context.api_key,
+            credential=req.context.api_key or req.context.session,
             key=queries.board(leaderboard),
             limit=queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=MAX_LIMIT),
             last_id=headers.optional(req, b"last-event-id"),
             trace_id=trace_id(req),
         )
         await self._live.open(req.scope[KEY], opening, headers=resp.headers)
+
+
+class StandingsStream(Stream):
+    """The same of the worker's snapshots, for the dashboard."""
+
+    sessions: ClassVar[bool] = True
