@@ -1,0 +1,103 @@
+/** The REST API, as the browser's session may use it. */
+
+import type {Problem, Session} from './shapes'
+
+const SIGNED_IN = 'leaderboard.signed-in'
+const TIMEOUT_MS = 15_000
+
+/** An answer that was no success, or no answer at all (`status` 0). */
+export class Refused extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail ?? problem.title)
+  }
+}
+
+/** The session of this page. The cookie itself is out of any script's reach; its CSRF token lives here alone. */
+let session: Session | null = null
+let onEnd: () => void = () => undefined
+
+/** Call `then` whenever the API says that the session is over. */
+export function whenSignedOut(then: () => void): void {
+  onEnd = then
+}
+
+export async function signIn(apiKey: string): Promise<Session> {
+  session = await call<Session>('POST', '/dashboard/session', {api_key: apiKey})
+  localStorage.setItem(SIGNED_IN, 'yes')
+  return session
+}
+
+/** The session that an earlier page of this browser left, null without one. */
+export async function resume(): Promise<Session | null> {
+  // Not asked where nobody ever signed in: browsers print every 401 as an error.
+  if (localStorage.getItem(SIGNED_IN) === null) return null
+  try {
+    session = await call<Session>('GET', '/dashboard/session')
+    return session
+  } catch (error) {
+    if (error instanceof Refused && error.problem.status === 401) return null
+    throw error
+  }
+}
+
+export async function signOut(): Promise<void> {
+  await call('DELETE', '/dashboard/session')
+  forget()
+}
+
+function forget(): void {
+  session = null
+  localStorage.removeItem(SIGNED_IN)
+}
+
+export const get = <T>(path: string, signal?: AbortSignal): Promise<T> => call<T>('GET', path, undefined, signal)
+export const post = <T>(path: string, body: unknown): Promise<T> => call<T>('POST', path, body)
+export const patch = <T>(path: string, body: unknown): Promise<T> => call<T>('PATCH', path, body)
+export const remove = (path: string): Promise<void> => call<void>('DELETE', path)
+
+/** The path of a board, or of something below it. */
+export function boardPath(key: string, below = ''): string {
+  return `/v1/leaderboards/${encodeURIComponent(key)}${below}`
+}
+
+async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = {}
+  if (body !== undefined) headers['Content-Type'] = 'application/json'
+  if (method !== 'GET' && session !== null) headers['X-CSRF-Token'] = session.csrf_token
+  const limit = AbortSignal.timeout(TIMEOUT_MS)
+  let answer: Response
+  try {
+    answer = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: 'same-origin',
+      signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
+    })
+  } catch (error) {
+    if (signal?.aborted) throw error
+    throw new Refused(unreachable(limit.aborted))
+  }
+  if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as T
+  const problem = await problemOf(answer)
+  if (answer.status === 401 && session !== null) {
+    forget()
+    onEnd()
+  }
+  throw new Refused(problem)
+}
+
+async function problemOf(answer: Response): Promise<Problem> {
+  try {
+    return (await answer.json()) as Problem
+  } catch {
+    // A proxy's page, say.
+    const title = `The answer was ${answer.status} ${answer.statusText}`
+    return {type: 'about:blank', title, status: answer.status, advice: 'Try again in a moment.', trace_id: ''}
+  }
+}
+
+function unreachable(late: boolean): Problem {
+  const title = late ? 'The API did not answer in time' : 'The API cannot be reached'
+  return {type: 'about:blank', title, status: 0, advice: 'Check the connection, then try again.', trace_id: ''}
+}
