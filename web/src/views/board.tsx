@@ -1,0 +1,175 @@
+/** One leaderboard: its top as it changes, who is around a member, its settings. */
+
+import {useEffect, useState} from 'preact/hooks'
+import {boardPath, get, patch, remove} from '../api'
+import {count, score, time, words} from '../format'
+import {type Live, useLive} from '../live'
+import {go} from '../route'
+import type {Entry, Leaderboard, Session, Standings} from '../shapes'
+import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
+import {Tags} from './boards'
+
+const SHOWN = [['10', 'Top 10'], ['50', 'Top 50'], ['100', 'Top 100']] as const
+
+export function Board({board, session}: {board: string; session: Session}) {
+  const asked = useAsked((signal) => get<Leaderboard>(boardPath(board), signal), [board])
+  return (
+    <Answered asked={asked}>{(found) => (
+      <div class="columns">
+        <div>
+          {found.suspended
+            ? <p class="note">This leaderboard is suspended: its entries are neither read nor written.</p>
+            : <><Top board={board} /><Around board={board} /></>}
+        </div>
+        <Settings board={found} session={session} onChanged={asked.again} />
+      </div>
+    )}</Answered>
+  )
+}
+
+function Top({board}: {board: string}) {
+  const [limit, setLimit] = useState('10')
+  const live = useLive(board, Number(limit))
+  return (
+    <Card title="Top" aside={
+      <label><span class="hidden">How many</span>
+        <select value={limit} onChange={(event) => setLimit(event.currentTarget.value)}>
+          {SHOWN.map(([value, name]) => <option key={value} value={value}>{name}</option>)}
+        </select></label>
+    }>
+      <Pulse live={live} />
+      <ProblemNote problem={live.problem} />
+      {live.standings !== null && <Entries entries={live.standings.entries} changed={live.changed} label="Top" />}
+    </Card>
+  )
+}
+
+/** Whether what is shown is live, of how many, and how old. */
+function Pulse({live}: {live: Live}) {
+  const [now, setNow] = useState(performance.now())
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 500)
+    return () => clearInterval(timer)
+  }, [])
+  const age = live.standings === null ? 0 : (live.standings.age_ms + Math.max(0, now - live.cameAt)) / 1000
+  const says = {connecting: 'Connecting…', live: 'Live', ended: 'Ended'}[live.state]
+  return (
+    <p class={`pulse ${live.state}`}>
+      <span role="status">{says}</span>
+      {live.standings !== null && <span class="quiet">{count(live.standings.total)} entries, {age.toFixed(1)} s old</span>}
+      {live.state === 'ended' && <span class="quiet">Reload the page to try again.</span>}
+    </p>
+  )
+}
+
+function Entries({entries, changed, label, marked}: {entries: Entry[]; changed?: ReadonlySet<string>; label: string; marked?: string}) {
+  if (entries.length === 0) return <p class="quiet">Nobody has a score yet.</p>
+  return (
+    <Table label={label} head={[['Rank', 'number'], ['User', ''], ['Score', 'number']]}>
+      {entries.map((entry) => (
+        <tr key={entry.user} class={[changed?.has(entry.user) && 'changed', entry.user === marked && 'marked'].filter(Boolean).join(' ')}>
+          <td class="number">{count(entry.rank)}</td>
+          <td class="name"><bdi>{entry.user}</bdi></td>
+          <td class="number">{score(entry.score)}</td>
+        </tr>
+      ))}
+    </Table>
+  )
+}
+
+function Around({board}: {board: string}) {
+  const [typed, setTyped] = useState('')
+  const [user, setUser] = useState('')
+  return (
+    <Card title="Around a user">
+      <form class="inline" role="search" onSubmit={(event) => { event.preventDefault(); setUser(typed) }}>
+        <label><span class="hidden">User id</span><input type="search" placeholder="User id" maxLength={128} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} /></label>
+        <button type="submit">Find</button>
+      </form>
+      {user !== '' && <AroundUser key={user} board={board} user={user} />}
+    </Card>
+  )
+}
+
+function AroundUser({board, user}: {board: string; user: string}) {
+  const asked = useAsked(
+    (signal) => get<Standings>(boardPath(board, `/standings?limit=11&around=${encodeURIComponent(user)}`), signal), [board, user],
+  )
+  return (
+    <>
+      <Answered asked={asked}>{(found) => <Entries entries={found.entries} label={`Around ${user}`} marked={user} />}</Answered>
+      {asked.value !== null && <div class="bar">
+        <button type="button" onClick={asked.again}>Refresh</button>
+        <Link to={['activity', board, user]}>Events of this user</Link>
+      </div>}
+    </>
+  )
+}
+
+function Settings({board, session, onChanged}: {board: Leaderboard; session: Session; onChanged: () => void}) {
+  const [open, setOpen] = useState<'change' | 'delete' | null>(null)
+  const facts: [string, string][] = [
+    ['An update', {sum: 'adds to the score', best: 'keeps the better score', latest: 'replaces the score'}[board.score_update]],
+    ['Rank 1', board.sort_order === 'descending' ? 'the highest score' : 'the lowest score'],
+    ['Ties', words(board.tie_policy)],
+    ['Keeps', board.max_entries === 0 ? 'all entries' : `the best ${count(board.max_entries)}`],
+    ['Made', time(board.created_at)],
+    ['Changed', time(board.updated_at)],
+  ]
+  return (
+    <Card title="Settings" aside={<Tags board={board} />}>
+      <dl class="facts">{facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
+      <p><Link to={['activity', board.key]}>Events of this leaderboard</Link></p>
+      {board.managed && <p class="quiet">A Leaderboard resource owns it: change it there.</p>}
+      {session.scope === 'admin' && !board.managed && (
+        <div class="bar">
+          <button type="button" onClick={() => setOpen('change')}>Change</button>
+          <button type="button" class="danger" onClick={() => setOpen('delete')}>Delete</button>
+        </div>
+      )}
+      {open === 'change' && <Change board={board} onClose={() => setOpen(null)} onDone={onChanged} />}
+      {open === 'delete' && <Delete board={board} onClose={() => setOpen(null)} />}
+    </Card>
+  )
+}
+
+function Change({board, onClose, onDone}: {board: Leaderboard; onClose: () => void; onDone: () => void}) {
+  const [wanted, set] = useState({max_entries: board.max_entries, public_read: board.public_read})
+  const [run, busy, problem] = useAction()
+  return (
+    <Dialog title={`Change ${board.key}`} onClose={onClose}>
+      <form onSubmit={(event) => {
+        event.preventDefault()
+        run(async () => { await patch(boardPath(board.key), wanted); onDone(); onClose() })
+      }}>
+        <Field label="Entries to keep" hint="0 keeps all. A smaller number removes the worst for good.">
+          <input type="number" min={0} max={10_000_000} required value={wanted.max_entries}
+            onInput={(event) => set({...wanted, max_entries: event.currentTarget.valueAsNumber})} />
+        </Field>
+        <label class="check"><input type="checkbox" checked={wanted.public_read} onChange={(event) => set({...wanted, public_read: event.currentTarget.checked})} /> Anybody may read its top without a key</label>
+        <ProblemNote problem={problem} />
+        <Buttons onCancel={onClose}><button type="submit" class="main" disabled={busy}>Save</button></Buttons>
+      </form>
+    </Dialog>
+  )
+}
+
+function Delete({board, onClose}: {board: Leaderboard; onClose: () => void}) {
+  const [typed, setTyped] = useState('')
+  const [run, busy, problem] = useAction()
+  return (
+    <Dialog title={`Delete ${board.key}`} onClose={onClose}>
+      <form onSubmit={(event) => {
+        event.preventDefault()
+        run(async () => { await remove(boardPath(board.key)); go('boards') })
+      }}>
+        <p>All its entries go with it. This cannot be undone.</p>
+        <Field label="Type its key to go on">
+          <input autoFocus autocomplete="off" spellcheck={false} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
+        </Field>
+        <ProblemNote problem={problem} />
+        <Buttons onCancel={onClose}><button type="submit" class="danger" disabled={busy || typed !== board.key}>Delete</button></Buttons>
+      </form>
+    </Dialog>
+  )
+}
