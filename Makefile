@@ -13,6 +13,10 @@ IMAGE ?= leaderboard
 VERSION ?= 0.1.0
 STACK ?= local
 
+# The dashboard's page, and what it is built from.
+PAGE := app/leaderboard/api/dashboard/index.html
+PAGE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
+
 BIN := .venv/bin
 UV := .uv/bin/uv
 STAMP := .venv/.synced
@@ -32,27 +36,27 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(STAMP) ## A virtual environment in .venv with the locked packages (the others do this too)
+setup: $(STAMP) $(PAGE) ## A virtual environment in .venv with the locked packages (the others do this too)
 
 .PHONY: demo
-demo: $(STAMP) ## Start everything, send scores, show the board; Ctrl-C stops (DEMO_EXIT=1: stop after the list)
+demo: $(STAMP) $(PAGE) ## Start everything, send scores, show the board; Ctrl-C stops (DEMO_EXIT=1: stop after the list)
 	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
 
 # In a folder of its own, unless DATA was given.
 .PHONY: demo-kube
-demo-kube: $(STAMP) ## The same by way of Kubernetes: operator, kubectl, and an API server that the first run builds with Go
+demo-kube: $(STAMP) $(PAGE) ## The same by way of Kubernetes: operator, kubectl, and an API server that the first run builds with Go
 	@$(WITH_REDIS) $(BIN)/python -m leaderboard.local.demo_kube $(if $(filter file,$(origin DATA)),,--data "$(DATA)") --port "$(PORT)" $(if $(filter-out 0,$(DEMO_EXIT)),--exit)
 
 .PHONY: up
-up: $(STAMP) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080; OBSERVE=1: also Prometheus, Loki, Tempo)
+up: $(STAMP) $(PAGE) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080; OBSERVE=1: also Prometheus, Loki, Tempo)
 	@$(WITH_REDIS) $(BIN)/leaderboard up --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(OBSERVE)),--observe)
 
 .PHONY: test
-test: $(STAMP) ## All tests (PYTEST_ARGS='-k name' for some)
+test: $(STAMP) $(PAGE) ## All tests (PYTEST_ARGS='-k name' for some)
 	$(WITH_REDIS) $(BIN)/pytest $(PYTEST_ARGS)
 
 .PHONY: e2e
-e2e: $(STAMP) ## The end-to-end tests only
+e2e: $(STAMP) $(PAGE) ## The end-to-end tests only
 	$(WITH_REDIS) $(BIN)/pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: e2e-observability
@@ -76,7 +80,7 @@ format: $(STAMP) ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: $(STAMP) ## Measure (BENCH_ARGS='--help' for what there is)
+bench: $(STAMP) $(PAGE) ## Measure (BENCH_ARGS='--help' for what there is)
 	$(WITH_REDIS) $(BIN)/python bench/run.py $(BENCH_ARGS)
 
 .PHONY: bench-operator
@@ -84,11 +88,11 @@ bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
 
 .PHONY: image
-image: ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
+image: $(PAGE) ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
 	docker build --build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD)" -t "$(IMAGE):$(VERSION)" .
 
 .PHONY: e2e-image
-e2e-image: $(STAMP) ## Build the image and run every role of it (needs Docker, or root with dockerd and debootstrap)
+e2e-image: $(STAMP) $(PAGE) ## Build the image and run every role of it (needs Docker, or root with dockerd and debootstrap)
 	$(WITH_REDIS) $(BIN)/pytest tests/image $(PYTEST_ARGS)
 
 .PHONY: infra-plan
@@ -96,7 +100,7 @@ infra-plan: $(STAMP) ## What a Pulumi stack is made of, as a tree, without a clu
 	@PYTHONPATH=pulumi $(BIN)/python -m leaderboard_infra.plan "$(STACK)"
 
 .PHONY: pulumi-up
-pulumi-up: $(STAMP) ## `pulumi up` for real, where the CLI and its plugins are (docs/ops.md)
+pulumi-up: $(STAMP) $(PAGE) ## `pulumi up` for real, where the CLI and its plugins are (docs/ops.md)
 	$(WITH_REDIS) $(BIN)/pytest tests/pulumi -m pulumi_up -rs $(PYTEST_ARGS)
 
 .PHONY: pulumi-docs
@@ -106,6 +110,13 @@ pulumi-docs: $(STAMP) ## Write the stacks' settings into Pulumi.yaml and pulumi/
 .PHONY: chart-docs
 chart-docs: $(STAMP) ## Write the table of values in the chart's README
 	$(BIN)/python tests/charts/readme.py
+
+.PHONY: web
+web: $(PAGE) ## The dashboard's page, into the API's package (the others do this too)
+
+.PHONY: web-pictures
+web-pictures: $(STAMP) $(PAGE) ## Take the pictures of the dashboard for docs/ (needs chromium)
+	WEB_PICTURES=docs/pictures/dashboard $(WITH_REDIS) $(BIN)/pytest tests/web/test_views.py
 
 .PHONY: dashboards
 dashboards: $(STAMP) ## Write Grafana's dashboards from their code
@@ -121,8 +132,13 @@ docs: $(STAMP) ## The documentation as a site in build/docs (DOCS_SOURCE_URL=whe
 
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
-	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build web/node_modules $(dir $(PAGE))
 	find app operator pulumi grafana tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PAGE): $(PAGE_SOURCES) | $(STAMP)
+	@echo "Building the dashboard's page"; cd web; \
+	PATH="$$(../$(BIN)/python -c 'from leaderboard.local.node import find_node; print(find_node())'):$$PATH"; \
+	npm ci --silent --ignore-scripts --no-audit --no-fund; npm run --silent check; npm run --silent build -- --logLevel warn
 
 $(UV):
 	@python=$$($(FIND_PYTHON)); \

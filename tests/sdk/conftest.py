@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-import redis as redis_py
 
-from support.platform import Platform
+from support.platform import Platform, served_platform
 from support.servers import PostgresServer, RedisServer
 
 
@@ -19,13 +18,5 @@ def served(
 ) -> Iterator[Platform]:
     """API and worker on stores of the module's own."""
     name = "sdk_" + request.module.__name__.rpartition(".")[2]
-    with redis_py.Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    database = postgres.create_database(name, template=_template)
-    platform = Platform(tmp_path_factory.mktemp(name), redis_url=redis_server.url, database=database)
-    try:
-        platform.start()
+    with served_platform(tmp_path_factory.mktemp(name), postgres, redis_server, template=_template) as platform:
         yield platform
-    finally:
-        platform.stop()
-        postgres.drop_database(name)

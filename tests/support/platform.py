@@ -1,16 +1,20 @@
 """API and worker as the processes they are in production, on servers the test names."""
 
+import contextlib
 import os
 import secrets
 import signal
 import sys
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import redis as redis_py
 
 from leaderboard.local.process import LOOPBACK, Child, Log, children, free_port, wait_until, with_death_signal
 from leaderboard.local.up import opener
+from support.servers import PostgresServer, RedisServer
 
 READY_SECONDS = 30.0
 
@@ -138,6 +142,23 @@ class Platform:
     def _run(self, name: str, command: str) -> Child:
         program = with_death_signal([sys.executable, "-m", "leaderboard.cli", command], "TERM")
         return Child(program, name=name, log=self._log, env=self.env)
+
+
+@contextlib.contextmanager
+def served_platform(
+    folder: Path, postgres: PostgresServer, redis_server: RedisServer, *, template: str, **how: Any
+) -> Iterator[Platform]:
+    """Run a Platform on a database of its own, named as `folder` is, and on an emptied Redis; `how` are its arguments."""
+    with redis_py.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    database = postgres.create_database(folder.name, template=template)
+    platform = Platform(folder, redis_url=redis_server.url, database=database, **how)
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.stop()
+        postgres.drop_database(folder.name)
 
 
 class MakePlatform(Protocol):

@@ -1,6 +1,6 @@
 /** What several views are made of. */
 
-import type {ComponentChildren} from 'preact'
+import {cloneElement, type ComponentChildren, type VNode} from 'preact'
 import {useCallback, useEffect, useId, useRef, useState} from 'preact/hooks'
 import {Refused} from './api'
 import {follow, href} from './route'
@@ -99,13 +99,14 @@ export function Table({label, head, children}: {label: string; head: [string, 'n
   )
 }
 
-export function Field({label, hint, children}: {label: string; hint?: string; children: ComponentChildren}) {
+/** One input with its name and, apart from the name, a hint. */
+export function Field({label, hint, children}: {label: string; hint?: string; children: VNode}) {
+  const id = useId()
   return (
-    <label class="field">
-      <span>{label}</span>
-      {children}
-      {hint !== undefined && <small class="quiet">{hint}</small>}
-    </label>
+    <div class="field">
+      <label><span>{label}</span>{hint === undefined ? children : cloneElement(children, {'aria-describedby': id})}</label>
+      {hint !== undefined && <small id={id} class="quiet">{hint}</small>}
+    </div>
   )
 }
 

@@ -275,6 +275,7 @@ Go on by hand:
 
 {commands(platform.url, key=key, example=example)}
 
+The dashboard: {platform.url}/dashboard (sign in with the key of the curl lines)
 The API's page: {platform.url}/docs""")
     sys.stdout.flush()
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis as redis_py
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `api_helpers`; importlib mode leaves sys.path alone
 
 from api_helpers import Client
 
-from support.platform import Platform
+from support.platform import Platform, served_platform
 from support.servers import PostgresServer, RedisServer
 from support.tenants import Tenant, make_tenant
 
@@ -27,21 +26,10 @@ def served(
 ) -> Iterator[Platform]:
     """API (two workers) and worker on stores of the module's own; `WORKERS` and `ENV` of the module change them."""
     name = "api_" + request.module.__name__.rpartition(".")[2]
-    with redis_py.Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    platform = Platform(
-        tmp_path_factory.mktemp(name),
-        redis_url=redis_server.url,
-        database=postgres.create_database(name, template=_template),
-        workers=getattr(request.module, "WORKERS", 2),
-        env=getattr(request.module, "ENV", None),
-    )
-    try:
-        platform.start()
+    workers, env = getattr(request.module, "WORKERS", 2), getattr(request.module, "ENV", None)
+    folder = tmp_path_factory.mktemp(name)
+    with served_platform(folder, postgres, redis_server, template=_template, workers=workers, env=env) as platform:
         yield platform
-    finally:
-        platform.stop()
-        postgres.drop_database(name)
 
 
 @pytest.fixture

@@ -80,4 +80,4 @@ def test_an_unknown_asset_is_not_the_page(client):
 def test_an_installation_without_a_dashboard_says_so(tmp_path):
     answer = serving(Dashboard(tmp_path / "none")).simulate_get("/dashboard")
     assert answer.status_code == 404
-    assert answer.json["detail"] == "this installation has no dashboard"
+    assert answer.json["detail"] == "this installation has no dashboard: `make web` builds it"

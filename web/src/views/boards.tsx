@@ -1,6 +1,6 @@
 /** The project's leaderboards, a page at a time, and making one. */
 
-import {useEffect, useState} from 'preact/hooks'
+import {useState} from 'preact/hooks'
 import {get, post} from '../api'
 import {count, words} from '../format'
 import {go} from '../route'
@@ -74,8 +74,6 @@ function NewBoard({onClose}: {onClose: () => void}) {
     key: '', score_update: 'sum', sort_order: 'descending', tie_policy: 'first_to_reach', max_entries: 0, public_read: false,
   })
   const [run, busy, problem] = useAction()
-  const [made, setMade] = useState<string | null>(null)
-  useEffect(() => { if (made !== null) go('boards', made) }, [made])
   const pick = (name: keyof typeof board, options: [string, string][], label: string, hint?: string) => (
     <Field label={label} hint={hint}>
       <select value={board[name] as string} onChange={(event) => set({...board, [name]: event.currentTarget.value})}>
@@ -87,7 +85,7 @@ function NewBoard({onClose}: {onClose: () => void}) {
     <Dialog title="New leaderboard" onClose={onClose}>
       <form onSubmit={(event) => {
         event.preventDefault()
-        run(async () => setMade((await post<Leaderboard>('/v1/leaderboards', board)).key))
+        run(async () => go('boards', (await post<Leaderboard>('/v1/leaderboards', board)).key))
       }}>
         <Field label="Key" hint="Lower case letters, digits, “_”, “.” and “-”. It is fixed from then on.">
           <input required autoFocus maxLength={128} pattern="[a-z0-9][a-z0-9_.\-]*" spellcheck={false} autocomplete="off" value={board.key}

@@ -18,7 +18,10 @@ function seriesPath(days: Days): string {
 
 export function Overview() {
   const [days, setDays] = useState<Days>('30')
-  const series = useAsked((signal) => get<UsageSeries>(seriesPath(days), signal), [days])
+  const series = useAsked(async (signal) => {
+    const found = await get<UsageSeries>(seriesPath(days), signal)
+    return {...found, points: days === '1' ? found.points.slice(-24) : found.points}
+  }, [days])
   const plan = useAsked((signal) => get<Plan>('/v1/plan', signal), [])
   return (
     <>

@@ -65,7 +65,8 @@ class Dashboard:
         if found is None and not path.startswith(_HASHED):
             path, found = "index.html", self._files.get("index.html")
         if found is None:
-            detail = "there is no such file" if self._files else "this installation has no dashboard"
+            missing = "this installation has no dashboard: `make web` builds it"
+            detail = "there is no such file" if self._files else missing
             raise Problem(problems.ROUTE_NOT_FOUND, detail)
         for name, value in _HEADERS.items():
             resp.set_header(name, value)

@@ -1,0 +1,83 @@
+"""A real Chromium on the real page; without one on the machine these tests skip."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `visits`; importlib mode leaves sys.path alone
+
+from visits import AXE, Visit
+
+from support.platform import Platform, served_platform
+from support.servers import PostgresServer, RedisServer
+from support.tenants import Tenant, make_tenant
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.skip(f"no Chromium on PATH (looked for {', '.join(CHROMIUM)})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(
+    chromium: Browser,  # before the servers: nothing is started for tests that skip
+    request: pytest.FixtureRequest,
+    postgres: PostgresServer,
+    _template: str,
+    redis_server: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Platform]:
+    """API and worker on stores of the module's own."""
+    folder = tmp_path_factory.mktemp("web_" + request.module.__name__.rpartition(".")[2])
+    with served_platform(folder, postgres, redis_server, template=_template) as platform:
+        yield platform
+
+
+@pytest.fixture
+def new_tenant(served: Platform) -> Callable[..., Tenant]:
+    """(**wanted) -> a new tenant on `served` (see support/tenants.py)."""
+    return lambda **wanted: make_tenant(served, **wanted)
+
+
+@pytest.fixture
+def tenant(new_tenant: Callable[..., Tenant]) -> Tenant:
+    return new_tenant()
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., Visit]]:
+    """(url, **context) -> a Visit in a browser profile of its own; at the end, no page may have complained."""
+    visits: list[Visit] = []
+
+    def open_one(url: str, **context: Any) -> Visit:
+        given: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+        profile = chromium.new_context(**(given | context))
+        # Before the page's own scripts, since the page's Content-Security-Policy lets no other in later.
+        profile.add_init_script(path=AXE)
+        visits.append(Visit(profile.new_page(), url))
+        return visits[-1]
+
+    yield open_one
+    for visit in visits:
+        visit.page.context.close()
+    assert [complaint for visit in visits for complaint in visit.complaints] == []
+
+
+@pytest.fixture
+def visit(served: Platform, open_page: Callable[..., Visit]) -> Visit:
+    """A visit that is not signed in."""
+    return open_page(served.url)

@@ -1,0 +1,267 @@
+"""What people do on the dashboard, from the click to what the platform says afterwards."""
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+from playwright.sync_api import expect
+
+from leaderboard.domain import keys
+from leaderboard.local.process import wait_until
+from leaderboard_sdk import Client, InvalidApiKey, Update
+
+
+@pytest.fixture
+def sdk(served, tenant):
+    with Client(served.url, tenant.key) as client:
+        yield client
+
+
+def test_a_wrong_key_is_refused_with_what_to_do(visit):
+    visit.page.goto(f"{visit.url}/dashboard")
+    visit.page.get_by_label("API key").fill("lb_live_wrong")
+    visit.page.get_by_role("button", name="Sign in").click()
+    expect(visit.page.get_by_role("alert")).to_contain_text("key")
+    expect(visit.page.get_by_role("button", name="Sign in")).to_be_enabled()
+    visit.expected("401")
+
+
+def test_the_key_is_nowhere_once_it_was_typed(visit, tenant):
+    visit.sign_in(tenant.key)
+    for view in ("", "boards", "usage", "keys", "activity"):
+        visit.go(view)
+        secret = tenant.key.rpartition("_")[2]
+        assert secret not in visit.stored()
+    [cookie] = visit.page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert secret not in cookie["value"]
+    assert all(secret not in answer.url for answer in visit.answers)
+
+
+def test_a_session_outlives_the_page_and_ends_with_signing_out(visit, tenant):
+    visit.sign_in(tenant.key)
+    visit.page.reload()
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("Overview")
+    visit.page.get_by_role("button", name="Sign out").click()
+    expect(visit.page.get_by_label("API key")).to_be_visible()
+    visit.page.reload()
+    expect(visit.page.get_by_label("API key")).to_be_visible()
+    assert visit.page.context.cookies() == []
+
+
+def test_a_revoked_key_ends_the_session(visit, tenant, sdk):
+    visit.sign_in(tenant.key)
+    request = urllib.request.Request(
+        f"{visit.url}/v1/keys/{keys.parse_key(tenant.key).id}",
+        method="DELETE",
+        headers={"Authorization": f"Bearer {tenant.key}"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    visit.page.get_by_role("button", name="Refresh").click()
+    expect(visit.page.get_by_text("Your session has ended.")).to_be_visible()
+    visit.expected("401")
+
+
+def test_a_score_arrives_live(visit, tenant, sdk):
+    sdk.update("global", "ann", increment=5)
+    visit.sign_in(tenant.key, "boards/global")
+    top = visit.page.get_by_role("region", name="Top").get_by_role("table")
+    expect(top.get_by_role("row")).to_have_count(2)
+    expect(visit.page.get_by_text("Live", exact=True)).to_be_visible()
+    sdk.update("global", "bob", increment=9)
+    expect(top.get_by_role("row").nth(1)).to_contain_text("bob")
+    expect(top.get_by_role("row").nth(2)).to_contain_text("ann")
+    expect(visit.page.get_by_text(re.compile(r"2 entries, [012]\.\d s old"))).to_be_visible()
+
+
+def test_who_is_around_a_member_and_what_they_did(visit, tenant, sdk):
+    sdk.batch([Update(leaderboard="global", user=f"user-{n:03}", increment=n + 1) for n in range(100)])
+    visit.sign_in(tenant.key, "boards/global")
+    visit.page.get_by_placeholder("User id").fill("nobody-knows")
+    visit.page.get_by_role("button", name="Find").click()
+    expect(visit.page.get_by_role("alert")).to_be_visible()
+    visit.expected("404")
+    visit.page.get_by_placeholder("User id").fill("user-050")
+    visit.page.get_by_role("button", name="Find").click()
+    around = visit.page.get_by_role("region", name="Around user-050")
+    expect(around.get_by_role("row")).to_have_count(12)
+    expect(around.get_by_role("row", name="50 user-050 51", exact=True)).to_be_visible()
+    link = visit.page.get_by_role("link", name="Events of this user")
+    link.click()
+    expect(visit.row("Update").filter(has_text="user-050")).to_have_count(1)
+
+
+def test_activity_pages_through_what_happened(visit, tenant, sdk):
+    for number in range(3):
+        sdk.batch([Update(leaderboard="global", user=f"u{n}", increment=number + 1) for n in range(40)])
+    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 120, seconds=20, pause=0.2)
+    visit.sign_in(tenant.key, "activity")
+    rows = visit.page.get_by_role("region", name="Events").get_by_role("row")
+    expect(rows).to_have_count(51)
+    visit.page.get_by_role("button", name="Older").click()
+    visit.page.get_by_role("button", name="Older").click()
+    expect(rows).to_have_count(21)
+    visit.page.get_by_role("button", name="Newest").click()
+    expect(rows).to_have_count(51)
+    visit.page.get_by_label("User", exact=True).fill("u7")
+    visit.page.get_by_role("button", name="Show").click()
+    expect(rows).to_have_count(4)
+    expect(rows.nth(1)).to_contain_text("6")
+
+
+def works(url, key):
+    request = urllib.request.Request(f"{url}/v1/leaderboards", headers={"Authorization": f"Bearer {key}"})
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        assert error.code == 401
+        return False
+    return True
+
+
+def secret_of(visit):
+    """The secret in the dialog; afterwards it is nowhere."""
+    secret = visit.page.get_by_label("Secret").input_value()
+    visit.page.get_by_role("button", name="I have it").click()
+    expect(visit.page.get_by_role("dialog")).to_have_count(0)
+    assert secret not in visit.stored()
+    return secret
+
+
+def test_a_key_is_made_rotated_and_revoked(visit, tenant):
+    visit.sign_in(tenant.key, "keys")
+    visit.page.get_by_role("button", name="New key").click()
+    visit.page.get_by_label("Name").fill("web page")
+    visit.page.get_by_role("button", name="Make it").click()
+    first = secret_of(visit)
+    assert works(visit.url, first)
+    with Client(visit.url, first) as reader:
+        assert reader.top("global").total == 0
+
+    visit.page.get_by_role("button", name="Rotate web page").click()
+    visit.page.get_by_label("The old key stops working").select_option("In an hour")
+    visit.page.get_by_role("button", name="Rotate", exact=True).click()
+    expect(visit.page.get_by_text(re.compile("The old key .* works until"))).to_be_visible()
+    second = secret_of(visit)
+    assert works(visit.url, first)
+    assert works(visit.url, second)
+
+    newest = visit.row(keys.parse_key(second).id)
+    newest.get_by_role("button", name="Rotate").click()
+    visit.page.get_by_label("The old key stops working").select_option("At once")
+    visit.page.get_by_role("button", name="Rotate", exact=True).click()
+    third = secret_of(visit)
+    assert wait_until(lambda: not works(visit.url, second), seconds=5, pause=0.1)
+
+    visit.row(keys.parse_key(third).id).get_by_role("button", name="Revoke").click()
+    visit.page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(visit.row(keys.parse_key(third).id)).to_have_count(0)
+    assert wait_until(lambda: not works(visit.url, third), seconds=5, pause=0.1)
+    assert works(visit.url, first)
+
+
+def test_a_rotated_key_is_refused_once_its_grace_is_over(visit, served, tenant):
+    visit.sign_in(tenant.key, "keys")
+    visit.page.get_by_role("button", name="New key").click()
+    visit.page.get_by_role("button", name="Make it").click()
+    old = secret_of(visit)
+    # The dialog's shortest grace is an hour; here the page's own request asks for two seconds of it.
+    visit.page.route("**/rotate", lambda route: route.continue_(post_data=route.request.post_data.replace("3600", "2")))
+    visit.row(keys.parse_key(old).id).get_by_role("button", name="Rotate").click()
+    visit.page.get_by_label("The old key stops working").select_option("In an hour")
+    visit.page.get_by_role("button", name="Rotate", exact=True).click()
+    new = secret_of(visit)
+    assert works(visit.url, old)
+    assert wait_until(lambda: not works(visit.url, old), seconds=10, pause=0.1)
+    assert works(visit.url, new)
+    with Client(visit.url, old) as late, pytest.raises(InvalidApiKey):
+        late.top("global")
+
+
+def test_a_read_key_sees_and_changes_nothing(visit, new_tenant):
+    visit.sign_in(new_tenant(scope="read").key)
+    visit.go("keys")
+    expect(visit.page.get_by_text("Keys are shown to keys with scope admin")).to_be_visible()
+    visit.go("usage")
+    expect(visit.page.get_by_text("Shown to keys with scope admin.")).to_be_visible()
+    visit.go("boards")
+    expect(visit.page.get_by_role("button", name="New leaderboard")).to_have_count(0)
+    visit.page.get_by_role("link", name="global").click()
+    visit.settle()
+    expect(visit.page.get_by_role("button", name="Delete")).to_have_count(0)
+
+
+def test_a_board_is_made_changed_and_deleted(visit, tenant, sdk):
+    visit.sign_in(tenant.key, "boards")
+    visit.page.get_by_role("button", name="New leaderboard").click()
+    visit.page.get_by_label("Key", exact=True).fill("laps")
+    visit.page.get_by_label("An update").select_option("best")
+    visit.page.get_by_label("Rank 1 is").select_option("ascending")
+    visit.page.get_by_role("button", name="Make it").click()
+    expect(visit.page.get_by_role("heading", level=1)).to_contain_text("laps")
+    expect(visit.page.get_by_text("Nobody has a score yet.")).to_be_visible()
+    visit.page.get_by_role("button", name="Change").click()
+    visit.page.get_by_label("Entries to keep").fill("500")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_text("the best 500")).to_be_visible()
+    sdk.update("laps", "ann", score=61.5)
+    expect(visit.page.get_by_role("cell", name="61.5")).to_be_visible()
+    visit.page.get_by_role("button", name="Delete").click()
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Delete")).to_be_disabled()
+    dialog.get_by_label("Type its key to go on").fill("laps")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("Leaderboards")
+    assert "laps" not in {board.key for board in sdk.leaderboards()}
+
+
+def test_a_key_that_is_taken_is_said_in_the_dialog(visit, tenant):
+    visit.sign_in(tenant.key, "boards")
+    visit.page.get_by_role("button", name="New leaderboard").click()
+    visit.page.get_by_label("Key", exact=True).fill("global")
+    visit.page.get_by_label("An update").select_option("best")
+    visit.page.get_by_role("button", name="Make it").click()
+    expect(visit.page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+    visit.expected("409")
+
+
+def test_usage_is_what_was_sent(visit, tenant, sdk):
+    for number in range(7):
+        sdk.update("global", f"u{number}", increment=1)
+    sdk.batch([Update(leaderboard="global", user=f"b{number}", increment=1) for number in range(30)])
+    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 37, seconds=20, pause=0.2)
+    visit.sign_in(tenant.key)
+    card = visit.page.get_by_role("region", name="Score updates", exact=True)
+    expect(card.get_by_role("listitem")).to_contain_text("37")
+    visit.go("usage")
+    expect(visit.page.get_by_role("definition").filter(has_text=re.compile("^37$"))).to_be_visible()
+
+
+def test_what_is_down_is_said_and_comes_back(visit, tenant, served):
+    visit.sign_in(tenant.key)
+    served.stop_api()
+    try:
+        visit.page.get_by_role("button", name="Refresh").click()
+        expect(visit.page.get_by_text("The API cannot be reached").first).to_be_visible()
+    finally:
+        served.start_api()
+    visit.page.get_by_role("button", name="Refresh").click()
+    expect(visit.page.get_by_role("alert")).to_have_count(0)
+    visit.expected("ERR_CONNECTION_REFUSED")
+
+
+def test_a_live_board_mends_itself_when_the_api_was_away(visit, tenant, sdk, served):
+    sdk.update("global", "ann", increment=5)
+    visit.sign_in(tenant.key, "boards/global")
+    visit.settle()
+    served.stop_api()
+    try:
+        expect(visit.page.get_by_text(re.compile("Connecting…|Ended"))).to_be_visible()
+    finally:
+        served.start_api()
+    sdk.update("global", "bob", increment=9)
+    expect(visit.row("bob")).to_be_visible(timeout=20_000)
+    visit.complaints = [each for each in visit.complaints if "ERR_" not in each]
