@@ -42,9 +42,9 @@ _ESCAPES = (
 )
 _LONE = (
     f"javascript:{ALARM}", f"${{{ALARM}}}", f"{{{{{ALARM}}}}}", f"';{ALARM};'", f'";{ALARM};"', f"`+{ALARM}+`",
-    "__proto__", "constructor", "toString", "hasOwnProperty", "[object Object]", "undefined", "null", "NaN", "%3Cscript%3E",
-    "\u202eevil", "\u200b", "＜script＞", "&#60;script&#62;", "\\u003cscript\\u003e", "data:text_html,x", " leading", "trailing ",
-    "a?b=c&d#e", "..%2f..", "a\\b", "'; DROP TABLE tenants; --", "*", "ann*", "😀" * 20,
+    "__proto__", "constructor", "toString", "hasOwnProperty", "[object Object]", "undefined", "null", "NaN",
+    "\u202eevil", "\u200b", "＜script＞", "&#60;script&#62;", "\\u003cscript\\u003e", "%3Cscript%3E", " leading",
+    "trailing ", "a?b=c&d#e", "..%2f..", "a\\b", "'; DROP TABLE tenants; --", "*", "ann*", "%", "?", "😀" * 20,
 )  # fmt: skip
 PAYLOADS = [f"{escape}{tag}" for escape, tag in itertools.product(_ESCAPES, _TAGS)] + list(_LONE)
 PAYLOADS += [f"{tag.upper()}{number}" for number, tag in enumerate(_TAGS * 3)]
@@ -63,7 +63,7 @@ def test_member_ids_are_text(visit, served, new_tenant):
     parts = [PAYLOADS[start : start + 100] for start in range(0, len(PAYLOADS), 100)]
     with Client(served.url, tenant.key) as sdk:
         for board, part in zip(("global", "second", "third"), parts, strict=False):
-            results = sdk.batch([Update(leaderboard=board, user=user, increment=1) for user in part])
+            results = sdk.update_many([Update(leaderboard=board, user=user, increment=1) for user in part])
             assert len(results) == len(part)
     visit.sign_in(tenant.key)
     for board, part in zip(("global", "second", "third"), parts, strict=False):

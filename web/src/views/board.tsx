@@ -39,7 +39,7 @@ function Top({board}: {board: string}) {
     }>
       <Pulse live={live} />
       <ProblemNote problem={live.problem} />
-      {live.standings !== null && <Entries entries={live.standings.entries} changed={live.changed} label="Top" />}
+      {live.standings !== null && <Entries entries={live.standings.entries} changed={live.changed} label="Entries of the top" />}
     </Card>
   )
 }

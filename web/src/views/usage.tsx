@@ -58,7 +58,7 @@ function Meter({label, used, limit}: {label: string; used: number; limit: number
 
 function Lines({bill}: {bill: Bill}) {
   return (
-    <Table label="Bill" head={[['Item', ''], ['Quantity', 'number'], ['Included', 'number'], ['Price', 'number'], ['Amount', 'number']]}>
+    <Table label="Lines of the bill" head={[['Item', ''], ['Quantity', 'number'], ['Included', 'number'], ['Price', 'number'], ['Amount', 'number']]}>
       {bill.lines.map((line) => (
         <tr key={line.item}>
           <td>{{plan: 'Plan', score_updates: 'Score updates'}[line.item]}</td>
