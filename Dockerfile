@@ -26,6 +26,7 @@ RUN uv export --quiet --frozen --extra operator --no-emit-project --no-annotate 
     && uv pip install --quiet --python /opt/leaderboard --default-index "$INDEX_URL" \
     --no-deps --only-binary :all: --require-hashes -r locked.txt
 COPY README.md LICENSE ./
+# The dashboard is in it where `make web` built it first, as `make image` does.
 COPY app/leaderboard app/leaderboard
 COPY operator/leaderboard_operator operator/leaderboard_operator
 # uv's lock could be written by everybody.

@@ -109,11 +109,14 @@ def test_the_theme_one_picks_stays(visit, busy):
     visit.sign_in(busy.key)
     ground = "getComputedStyle(document.body).backgroundColor"
     visit.page.get_by_label("Colours").select_option("dark")
+    expect(visit.page.locator("html")).to_have_attribute("data-theme", "dark")
     dark = visit.page.evaluate(ground)
     visit.page.reload()
     visit.settle()
+    expect(visit.page.locator("html")).to_have_attribute("data-theme", "dark")
     assert visit.page.evaluate(ground) == dark
     visit.page.get_by_label("Colours").select_option("light")
+    expect(visit.page.locator("html")).to_have_attribute("data-theme", "light")
     assert visit.page.evaluate(ground) != dark
 
 

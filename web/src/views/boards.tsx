@@ -61,11 +61,11 @@ function Row({board}: {board: Leaderboard}) {
 
 export function Tags({board}: {board: Leaderboard}) {
   return (
-    <>
+    <span>
       <span class={board.suspended ? 'tag warn' : 'tag'}>{board.suspended ? 'Suspended' : 'Active'}</span>
       {board.public_read && <> <span class="tag">Public</span></>}
       {board.managed && <> <span class="tag">Managed</span></>}
-    </>
+    </span>
   )
 }
 

@@ -1,7 +1,7 @@
 /** What was used of the plan, the bill so far, and the days one by one. */
 
 import {get} from '../api'
-import {count, date, money} from '../format'
+import {compact, count, date, money} from '../format'
 import type {Bill, Plan, UsageSeries} from '../shapes'
 import {Answered, Card, Table, useAsked} from '../ui'
 
@@ -64,7 +64,7 @@ function Lines({bill}: {bill: Bill}) {
           <td>{{plan: 'Plan', score_updates: 'Score updates'}[line.item]}</td>
           <td class="number">{count(line.quantity)}</td>
           <td class="number">{count(line.included)}</td>
-          <td class="number">{money(line.unit_price, bill.currency)}{line.per > 1 && ` per ${count(line.per)}`}</td>
+          <td class="number">{money(line.unit_price, bill.currency)}{line.per > 1 && ` per ${compact(line.per)}`}</td>
           <td class="number">{money(line.amount, bill.currency)}</td>
         </tr>
       ))}
