@@ -148,7 +148,7 @@ class Platform:
 def served_platform(
     folder: Path, postgres: PostgresServer, redis_server: RedisServer, *, template: str, **how: Any
 ) -> Iterator[Platform]:
-    """Run a Platform on a database of its own, named as `folder` is, and on an emptied Redis; `how` are its arguments."""
+    """Run a Platform on a database named as `folder` is and on an emptied Redis; `how` are its other arguments."""
     with redis_py.Redis.from_url(redis_server.url) as client:
         client.flushall()
     database = postgres.create_database(folder.name, template=template)
