@@ -21,22 +21,28 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 QUIET = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    # Of the module, not the session: while Playwright's synchronous API is started, this thread has a running event
-    # loop, and no other test could start its own.
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Where Chromium is. Asked before servers are started: nothing is, for tests that skip."""
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
         pytest.skip(f"no Chromium on PATH (looked for {', '.join(CHROMIUM)})")
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path: str) -> Iterator[Browser]:
+    # Of the module, not the session: while Playwright's synchronous API is started, this thread has a running event
+    # loop, and no other test could start its own.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=list(QUIET))
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="module")
 def served(
-    chromium: Browser,  # before the servers: nothing is started for tests that skip
+    chromium_path: str,
     request: pytest.FixtureRequest,
     postgres: PostgresServer,
     _template: str,
