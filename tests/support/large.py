@@ -67,15 +67,15 @@ def fill(platform: Platform, *, members: int, boards: int, days: int) -> Tenant:
             (tenant.id,),
         )
         # Other tenants' boards, so that this one's are no great part of the table.
-        other = make_tenant(platform, slug="other")
+        other = make_tenant(platform, slug="other", projects=[f"project-{number}" for number in range(30)])
         connection.execute(
             "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries, public_read,"
             " suspended, deletion_policy, spec_hash, created_at, updated_at)"
-            " SELECT b.project_id, 'other-' || n, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read,"
-            " b.suspended, b.deletion_policy, b.spec_hash, b.created_at, b.updated_at"
+            " SELECT b.project_id, 'other-' || n, b.sort_order, b.score_update, b.tie_policy, b.max_entries,"
+            " b.public_read, b.suspended, b.deletion_policy, b.spec_hash, b.created_at, b.updated_at"
             " FROM leaderboards b JOIN projects p ON p.id = b.project_id, generate_series(1, %s) n"
             " WHERE p.tenant_id = %s",
-            (20 * boards, other.id),
+            (boards, other.id),
         )
         connection.execute("ANALYZE")
     return tenant
