@@ -87,6 +87,10 @@ bench: $(STAMP) $(PAGE) ## Measure (BENCH_ARGS='--help' for what there is)
 bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
 
+.PHONY: bench-dashboard
+bench-dashboard: $(STAMP) $(PAGE) ## Measure how soon a large tenant's dashboard can be used (needs chromium)
+	$(WITH_REDIS) PYTHONPATH=tests:sdk/python/src $(BIN)/python bench/dashboard.py $(BENCH_ARGS)
+
 .PHONY: image
 image: $(PAGE) ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
 	docker build --build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD)" -t "$(IMAGE):$(VERSION)" .

@@ -1,6 +1,5 @@
 """A real Chromium on the real page; without one on the machine these tests skip."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,21 +12,19 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `visits`; importlib mode l
 
 from visits import AXE, Visit
 
+from support.chromium import ARGUMENTS, find_chromium
 from support.platform import Platform, served_platform
 from support.servers import PostgresServer, RedisServer
 from support.tenants import Tenant, make_tenant
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update")
 
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Where Chromium is. Asked before servers are started: nothing is, for tests that skip."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.skip(f"no Chromium on PATH (looked for {', '.join(CHROMIUM)})")
-    return found
+    try:
+        return find_chromium()
+    except LookupError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def chromium(chromium_path: str) -> Iterator[Browser]:
     # Of the module, not the session: while Playwright's synchronous API is started, this thread has a running event
     # loop, and no other test could start its own.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=list(QUIET))
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=list(ARGUMENTS))
         yield browser
         browser.close()
 
