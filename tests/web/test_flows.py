@@ -18,6 +18,36 @@ def sdk(served, tenant):
         yield client
 
 
+def test_the_page_and_each_of_its_files_come_with_their_guards(visit):
+    visit.page.goto(f"{visit.url}/dashboard")
+    visit.page.get_by_label("API key").wait_for()
+    kinds = {answer.headers["content-type"].partition(";")[0] for answer in visit.answers}
+    assert {"text/html", "text/css", "text/javascript"} <= kinds
+    for answer in visit.answers:
+        policy = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+
+
+def test_a_script_in_the_page_that_is_not_its_own_does_not_run(visit):
+    visit.page.route(
+        f"{visit.url}/dashboard",
+        lambda route: route.fulfill(
+            response=(found := route.fetch()),
+            body=found.text().replace("</body>", "<script>alarmed = 1</script></body>"),
+        ),
+    )
+    visit.page.goto(f"{visit.url}/dashboard")
+    visit.page.get_by_label("API key").wait_for()
+    assert visit.page.evaluate("window.alarmed") is None
+    visit.expected("Content Security Policy")
+
+
 def test_a_wrong_key_is_refused_with_what_to_do(visit):
     visit.page.goto(f"{visit.url}/dashboard")
     visit.page.get_by_label("API key").fill("lb_live_wrong")
