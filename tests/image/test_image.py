@@ -109,6 +109,13 @@ def test_its_user_can_change_nothing_in_it(engine, image):
     assert set(writable) <= PUBLIC
 
 
+def test_it_has_the_dashboard(engine, image):
+    script = (
+        "from leaderboard.api.resources.dashboard import BUILT; print(*sorted(p.suffix for p in BUILT.rglob('*.*')))"
+    )
+    assert python(engine, image, script).split() == [".css", ".html", ".js", ".svg"]
+
+
 def test_nothing_is_compiled_at_a_start(engine, image):
     assert python(engine, image, COMPILED).split() == []
 
