@@ -55,14 +55,16 @@ def test_the_quick_start_works_word_for_word(make_platform, tmp_path):
     assert '"user":"grace","score":7,"rank":1' in said
 
 
-def test_the_snippets_of_the_python_sdk_work(make_platform, tenant):
+def test_the_snippets_of_the_python_sdk_work(make_platform, tenant, capsys):
     platform = make_platform()
     key = tenant(platform, slug="acme").key
     codes = [text for language, text in snippets("sdk/python/README.md") if language == "python"]
-    assert len(codes) == 2
+    assert len(codes) == 3
     exec(codes[0].replace("https://leaderboards.example.com", platform.url), {"api_key": key})
     with Client(platform.url, key) as client:
         exec(codes[1], {"client": client})
+        assert capsys.readouterr().out.endswith("\n1 ['u42']\n")
+        exec(codes[2], {"client": client})
         assert client.rank("season-1", "u42").score == 10
 
 

@@ -25,6 +25,7 @@ from leaderboard_sdk.answers import (
 from leaderboard_sdk.async_batcher import AsyncBatcher
 from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
 from leaderboard_sdk.transport import lost
+from leaderboard_sdk.watching import SILENCE, Watch
 
 T = TypeVar("T")
 
@@ -111,6 +112,35 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def watch_top(self, leaderboard: str, *, limit: int | None = None) -> AsyncIterator[Top]:
+        """Follow the best entries: the top now, and again whenever it changed, at most once a second.
+
+        A connection that is lost or silent for 45 s is made again, and goes on from what was received; it ends with
+        the iterator. Raises what the API gives as the reason why it cannot be followed (any more), and TransportError
+        where no connection came about in `max_attempts`.
+        """
+        watch = Watch(core.live_top(leaderboard, limit=limit), self._patience)
+        given = self._http.timeout
+        timeout = httpx.Timeout(connect=given.connect, write=given.write, pool=given.pool, read=SILENCE)
+        while True:
+            stream = self._http.stream(
+                "GET", self._base_url + watch.path, headers=watch.headers(self._api_key), timeout=timeout
+            )
+            try:
+                async with stream as response:
+                    if response.is_success:
+                        async for piece in response.aiter_text():
+                            for top in watch.received(piece):
+                                yield top
+                        pause = watch.ended(None)
+                    else:
+                        content = await response.aread()
+                        answer = Answer(status=response.status_code, headers=response.headers, content=content)
+                        pause = watch.refused(answer)
+            except httpx.TransportError as error:
+                pause = watch.ended(lost(error))
+            await asyncio.sleep(pause)
 
     async def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""

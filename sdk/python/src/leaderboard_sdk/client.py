@@ -25,6 +25,7 @@ from leaderboard_sdk.answers import (
 from leaderboard_sdk.batcher import Batcher
 from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
 from leaderboard_sdk.transport import lost
+from leaderboard_sdk.watching import SILENCE, Watch
 
 T = TypeVar("T")
 
@@ -110,6 +111,34 @@ class Client:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def watch_top(self, leaderboard: str, *, limit: int | None = None) -> Iterator[Top]:
+        """Follow the best entries: the top now, and again whenever it changed, at most once a second.
+
+        A connection that is lost or silent for 45 s is made again, and goes on from what was received; it ends with
+        the iterator. Raises what the API gives as the reason why it cannot be followed (any more), and TransportError
+        where no connection came about in `max_attempts`.
+        """
+        watch = Watch(core.live_top(leaderboard, limit=limit), self._patience)
+        given = self._http.timeout
+        timeout = httpx.Timeout(connect=given.connect, write=given.write, pool=given.pool, read=SILENCE)
+        while True:
+            stream = self._http.stream(
+                "GET", self._base_url + watch.path, headers=watch.headers(self._api_key), timeout=timeout
+            )
+            try:
+                with stream as response:
+                    if response.is_success:
+                        for piece in response.iter_text():
+                            yield from watch.received(piece)
+                        pause = watch.ended(None)
+                    else:
+                        content = response.read()
+                        answer = Answer(status=response.status_code, headers=response.headers, content=content)
+                        pause = watch.refused(answer)
+            except httpx.TransportError as error:
+                pause = watch.ended(lost(error))
+            time.sleep(pause)
 
     def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""

@@ -116,6 +116,11 @@ def top(leaderboard: str, *, limit: int | None, offset: int | None, cursor: str 
     return _get(path, lambda body, _: answers.top(body))
 
 
+def live_top(leaderboard: str, *, limit: int | None) -> str:
+    """The path of the stream of the top."""
+    return f"{_board(leaderboard)}/stream{_query(limit=limit)}"
+
+
 def public_top(
     tenant: str, project: str, leaderboard: str, *, limit: int | None, offset: int | None, cursor: str | None
 ) -> Call[Top]:

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-_TRANSIENT = {429, 502, 503, 504}
+TRANSIENT = {429, 502, 503, 504}
+"""Statuses after which another attempt may go better."""
 
 
 class Repeat(enum.Enum):
@@ -104,19 +105,18 @@ class Attempts(Generic[T]):
             self._partial = done
             return self._again(refused, uncertain=refused.type == "in-doubt", retry_after=None)
 
-        retry_after = _seconds(answer.headers.get("retry-after"))
-        error = of_problem(answer.status, _document(answer.content), retry_after=retry_after)
+        error = refusal(answer)
         if (
             self._uncertain
             and self._call.repeat is Repeat.DELETE
             and error.type in ("user-not-found", "board-not-found")
         ):
             return Done(self._call.read(None, answer.headers))
-        if answer.status not in _TRANSIENT:
+        if answer.status not in TRANSIENT:
             return self._give_up(error)
         # Only the API itself can promise that nothing was done; a proxy's 503 (no type) may come after it was.
         nothing_done = answer.status == 429 or (answer.status == 503 and error.type not in ("", "in-doubt"))
-        return self._again(error, uncertain=not nothing_done, retry_after=retry_after)
+        return self._again(error, uncertain=not nothing_done, retry_after=error.retry_after)
 
     def lost(self, error: TransportError) -> Done[T] | Wait:
         """An attempt was not answered."""
@@ -143,6 +143,12 @@ class Attempts(Generic[T]):
         raise error
 
 
+def refusal(answer: Answer) -> ApiError:
+    """Return the error that an answer is."""
+    retry_after = _seconds(answer.headers.get("retry-after"))
+    return of_problem(answer.status, _document(answer.content), retry_after=retry_after)
+
+
 def attempts(call: Call[T], patience: Patience) -> Attempts[T]:
     """Begin a call."""
     return Attempts(call, patience, uniform=random.uniform)
@@ -153,7 +159,7 @@ def _transient_item(value: object) -> ApiError | None:
     if not isinstance(value, list):
         return None
     for item in value:
-        if not isinstance(item, UpdateResult) and isinstance(item, ApiError) and item.status in _TRANSIENT:
+        if not isinstance(item, UpdateResult) and isinstance(item, ApiError) and item.status in TRANSIENT:
             return item
     return None
 
