@@ -28,7 +28,8 @@ class BenchError(RuntimeError):
 
 class Sample(msgspec.Struct, kw_only=True):
     """One run of one case. `rate` in operations (items of a batch) a second, CPU in microseconds per operation;
-    latencies are of requests. `others` is the share of the two cores that went to processes that are not ours."""
+    latencies are of requests. `others` is the share of the two cores that went to processes that are not ours, `stolen`
+    the percentage of them that the host gave to other machines."""
 
     rate: float
     p50_ms: float | None = None
@@ -37,6 +38,7 @@ class Sample(msgspec.Struct, kw_only=True):
     redis_us: float | None = None
     late_p99_ms: float | None = None
     others: float = 0.0
+    stolen: float = 0.0
 
 
 def median(samples: Sequence[Sample], field: str) -> float | None:
@@ -51,6 +53,7 @@ class Usage:
     server: float | None = None
     redis: float | None = None
     others = 0.0
+    stolen = 0.0
 
 
 @contextlib.contextmanager
@@ -58,25 +61,31 @@ def metered(stack: Stack | None, server_pid: int | None) -> Iterator[Usage]:
     """Measure the server's and Redis's CPU time while the block lasts, and what strangers took of our cores."""
     usage, cores = Usage(), stack.cores if stack else Cores(None, None)
     pids = [pid for pid in (server_pid, stack.redis_pid if stack else None) if pid is not None]
-    before, busy, own, began = {pid: cpu_seconds(pid) for pid in pids}, _busy(cores), _own(pids), time.monotonic()
+    before, own, began = {pid: cpu_seconds(pid) for pid in pids}, _own(pids), time.monotonic()
+    busy, stolen = _busy(cores)
     yield usage
     used = {pid: cpu_seconds(pid) - before[pid] for pid in pids}
     usage.server = used.get(server_pid) if server_pid is not None else None
     usage.redis = used.get(stack.redis_pid) if stack else None
     elapsed = (time.monotonic() - began) * (2 if cores.api is not None else os.cpu_count() or 1)
-    usage.others = max(0.0, (_busy(cores) - busy - (_own(pids) - own)) / elapsed)
+    busy_now, stolen_now = _busy(cores)
+    usage.others = max(0.0, (busy_now - busy - (_own(pids) - own)) / elapsed)
+    usage.stolen = 100 * (stolen_now - stolen) / elapsed
 
 
-def _busy(cores: Cores) -> float:
-    """CPU seconds the pinned cores (all, where nothing is pinned) have been busy or stolen since boot."""
+def _busy(cores: Cores) -> tuple[float, float]:
+    """CPU seconds the pinned cores (all, where nothing is pinned) have been busy or stolen since boot, and those that
+    were stolen."""
     wanted = {"cpu"} if cores.api is None else {f"cpu{cores.api}", f"cpu{cores.load}"}
-    total = 0
+    total = stolen = 0
     for line in Path("/proc/stat").read_text().splitlines():
         name, *ticks = line.split()
         if name in wanted:
             user, nice, system, _idle, _wait, irq, soft, steal = map(int, ticks[:8])
             total += user + nice + system + irq + soft + steal
-    return total / os.sysconf("SC_CLK_TCK")
+            stolen += steal
+    each = os.sysconf("SC_CLK_TCK")
+    return total / each, stolen / each
 
 
 def _own(pids: Sequence[int]) -> float:
@@ -133,6 +142,7 @@ class Load:
             server_us=_each(usage.server, operations),
             redis_us=_each(usage.redis, operations),
             others=usage.others,
+            stolen=usage.stolen,
         )
 
     def constant(
@@ -166,6 +176,7 @@ class Load:
             redis_us=_each(usage.redis, requests),
             late_p99_ms=result.late_p99_ms,
             others=usage.others,
+            stolen=usage.stolen,
         )
 
     def redis_benchmark(self, *, pipeline: int, seconds: int) -> Sample | None:
@@ -190,7 +201,14 @@ class Load:
         if not rows:
             raise BenchError(f"redis-benchmark failed: {done.stdout}{done.stderr}")
         rate, _average, _least, p50, _p95, p99, _most = map(float, rows[-1][-7:])
-        return Sample(rate=rate, p50_ms=p50, p99_ms=p99, redis_us=_each(usage.redis, count), others=usage.others)
+        return Sample(
+            rate=rate,
+            p50_ms=p50,
+            p99_ms=p99,
+            redis_us=_each(usage.redis, count),
+            others=usage.others,
+            stolen=usage.stolen,
+        )
 
     @contextlib.contextmanager
     def _template(self, server: Server, shape: Shape) -> Iterator[str]:

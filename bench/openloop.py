@@ -3,8 +3,9 @@
 So a server that stalls is charged for every request that would have come meanwhile (no coordinated omission). One
 thread over plain sockets; requests are encoded before the clock starts. At a constant rate it wakes once a `TICK`,
 reads what has come and sends what is due: woken for each request and each answer it took 60 us of its core a request,
-more than Redis beside it. Latencies are too long by up to two ticks for that, never too short. Run as a program it
-reads its orders as JSON from standard input and prints a Result.
+more than Redis beside it. Latencies are too long by up to two ticks for that, never too short; and what a tick sends
+arrives at once, so a long tick makes bursts that no real client would. Run as a program it reads its orders as JSON
+from standard input and prints a Result.
 """
 
 import gc
@@ -23,8 +24,9 @@ import shapes
 
 CONNECTIONS = 64
 """As many as serve a tick's requests and what a stall of some milliseconds held up besides."""
-TICK = 0.001
-"""Seconds."""
+TICK = 0.00025
+"""Seconds. Where a request takes the API 120 us, p99 was 12.9 ms with 0.001, 9.3 with 0.0005 and 6.6 with this, in
+turns on the same servers; the generator takes 45 us a request then, 25 with 0.001."""
 _SILENCE_SECONDS = 10.0
 
 
@@ -62,6 +64,10 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
     for connection in idle:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     gap, total, clock = (1 / rate if rate else 0.0), len(requests), time.perf_counter
+    by_number = {connection.fileno(): connection for connection in idle}
+    poller = select.epoll()
+    for number in by_number:
+        poller.register(number, select.EPOLLIN)
     due_of: dict[socket.socket, float] = {}
     partial: dict[socket.socket, bytes] = {}
     latencies: list[float] = []
@@ -80,12 +86,13 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
         waited = not idle and sent < total
         if rate is not None:
             time.sleep(TICK)
-        ready = select.select(list(due_of), [], [], 0 if rate is not None else _SILENCE_SECONDS)[0]
+        ready = poller.poll(0 if rate is not None else _SILENCE_SECONDS)
         if ready:
             heard = clock()
         elif due_of and clock() - heard > _SILENCE_SECONDS:
             raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} s")
-        for connection in ready:
+        for number, _events in ready:
+            connection = by_number[number]
             data = partial.pop(connection, b"") + _receive(connection)
             if not whole(data):
                 partial[connection] = data
@@ -95,6 +102,7 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
             if data[9:10] != b"2":
                 refused += 1
     seconds = clock() - begin
+    poller.close()
     for connection in idle:
         connection.close()
     return _result(latencies, late or [0.0], seconds=seconds, refused=refused)

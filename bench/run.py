@@ -1,6 +1,6 @@
 """``make bench``: measure the API beside its baseline and its limits, on servers of its own, and print the tables.
 
-python bench/run.py                      everything, about 8 minutes
+python bench/run.py                      everything, about 15 minutes
 python bench/run.py --quick              the same with short runs: whether it works, not how fast
 python bench/run.py --only paths,worker  some sections
 python bench/run.py --write              put the tables into docs/performance.md
@@ -27,6 +27,7 @@ from stack import Cores, Server, running
 
 SECTIONS = {
     "paths": sections.paths,
+    "latency": sections.latency,
     "members": growth.members,
     "boards": growth.boards,
     "records": growth.records,

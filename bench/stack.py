@@ -164,7 +164,7 @@ class Stack:
         if program is None:
             return None
         port, folder = free_port(), self._folder / "nginx"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "nginx.conf").write_text(_nginx(folder, port=port, small=small, large=large))
         command = [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
         child = self._run("nginx", command, env={})

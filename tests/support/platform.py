@@ -113,8 +113,9 @@ class Platform:
         return sorted(children(self.api.pid))
 
     def kill_api_worker(self) -> int:
-        """Kill one of the API's worker processes with SIGKILL, return its id; the main process starts another."""
-        victim = self.api_workers()[0]
+        """Kill the API's worker process that holds the most connections with SIGKILL, return its id; the main process
+        starts another. (A client that opens all its connections at once may find them all at one worker.)"""
+        victim = max(self.api_workers(), key=lambda pid: len(os.listdir(f"/proc/{pid}/fd")))
         os.kill(victim, signal.SIGKILL)
         return victim
 
