@@ -88,7 +88,7 @@ bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 	$(WITH_REDIS) PYTHONPATH=tests $(BIN)/python bench/fleet.py $(BENCH_ARGS)
 
 .PHONY: bench-dashboard
-bench-dashboard: $(STAMP) $(PAGE) ## Measure how soon a large tenant's dashboard can be used (needs chromium)
+bench-dashboard: $(STAMP) $(PAGE) ## Measure how soon a large tenant's dashboard can be used
 	$(WITH_REDIS) PYTHONPATH=tests:sdk/python/src $(BIN)/python bench/dashboard.py $(BENCH_ARGS)
 
 .PHONY: image
@@ -119,7 +119,7 @@ chart-docs: $(STAMP) ## Write the table of values in the chart's README
 web: $(PAGE) ## The dashboard's page, into the API's package (the others do this too)
 
 .PHONY: web-pictures
-web-pictures: $(STAMP) $(PAGE) ## Take the pictures of the dashboard for docs/ (needs chromium)
+web-pictures: $(STAMP) $(PAGE) ## Take the pictures of the dashboard for docs/
 	WEB_PICTURES=docs/pictures/dashboard $(WITH_REDIS) $(BIN)/pytest tests/web/test_views.py
 
 .PHONY: dashboards

@@ -75,7 +75,7 @@ def measure(folder: Path, *, members: int, boards: int, days: int, repeats: int)
             keys = {"large": large.fill(platform, members=members, boards=boards, days=days).key}
             keys["new"] = make_tenant(platform, slug="new").key
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(ARGUMENTS))
+                browser = playwright.chromium.launch(executable_path=find_chromium(say=print), args=list(ARGUMENTS))
                 states = {name: _state(browser, platform.url, key) for name, key in keys.items()}
                 found = {}
                 for view, (path, ready) in VIEWS.items():

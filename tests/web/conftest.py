@@ -1,4 +1,4 @@
-"""A real Chromium on the real page; without one on the machine these tests skip."""
+"""A real Chromium on the real page."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,15 +14,16 @@ from visits import AXE, Visit
 
 from support.chromium import ARGUMENTS, find_chromium
 from support.platform import Platform, served_platform
+from support.programs import say_to
 from support.servers import PostgresServer, RedisServer
 from support.tenants import Tenant, make_tenant
 
 
 @pytest.fixture(scope="session")
-def chromium_path() -> str:
+def chromium_path(pytestconfig: pytest.Config) -> str:
     """Where Chromium is. Asked before servers are started: nothing is, for tests that skip."""
     try:
-        return find_chromium()
+        return find_chromium(say=say_to(pytestconfig))
     except LookupError as error:
         pytest.skip(str(error))
 
