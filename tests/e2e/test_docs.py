@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.client import Connection
 from support.docs import ROOT, blocks, run, snippets
@@ -40,18 +41,22 @@ def test_the_quick_start_works_word_for_word(make_platform, tmp_path):
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
     for folder in ("examples", "sdk"):
         (tmp_path / folder).symlink_to(ROOT / folder)
+    files = {"python": "first.py", "js": "first.mjs"}
     script = []
     for language, text in snippets("docs/quickstart.md"):
-        if language == "python":
-            script.append(f"cat >first.py <<'EOF'\n{text}EOF")
+        if language in files:
+            script.append(f"cat >{files[language]} <<'EOF'\n{text}EOF")
+        elif text == "make sdk-js\n":
+            script.append(f"make -C {ROOT} sdk-js")
         elif text not in ("make setup\n", ".venv/bin/leaderboard up\n"):  # this test's platform is there already
             script.append(text)
     said = run(
         "\n".join(script).replace("localhost:8080", platform.url.removeprefix("http://")),
-        env=platform.env,
+        env=platform.env | {"PATH": f"{find_node()}:{os.environ['PATH']}"},
         cwd=tmp_path,
     )
     assert "ada has 5 points and is number 1\n1 ada 5\n" in said
+    assert "alan has 6 points and is number 1\n1 alan 6\n2 ada 5\n" in said
     assert '"user":"grace","score":7,"rank":1' in said
 
 

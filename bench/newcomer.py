@@ -1,0 +1,126 @@
+"""``make bench-newcomer``: how long from a clone to the first ranked score, by the quick start alone.
+
+make bench-newcomer                        with empty caches; a few minutes
+make bench-newcomer BENCH_ARGS=--write     put the table into docs/performance.md
+
+Clones this repository into a new folder and runs the blocks of docs/quickstart.md there as they stand, one after the
+other: those of a language as the file that the page says to save, `leaderboard up` as in a terminal of its own. uv and
+npm get caches that are empty. What a person reads and types is not in it. The page's port, 8080, has to be free.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import report
+from support.docs import ROOT, snippets
+
+PORT = 8080
+UP = ".venv/bin/leaderboard up\n"
+FILES = {"python": "first.py", "js": "first.mjs"}
+FIRST = {"With Python": "ada has 5 points", "With JavaScript": "alan has 6 points", "With curl": '"user":"grace"'}
+"""What the page's section prints once its score is ranked."""
+_UP_SECONDS = 60
+
+
+class Failed(RuntimeError):
+    """A step of the page did not do what the page says."""
+
+
+@contextmanager
+def _terminal(folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """Run `leaderboard up` in `folder`; return when it takes connections."""
+    log = folder / "up.log"
+    with log.open("wb") as file, subprocess.Popen(UP.split(), cwd=folder, env=env, stdout=file, stderr=file) as up:
+        try:
+            deadline = time.monotonic() + _UP_SECONDS
+            while not _answers():
+                if up.poll() is not None or time.monotonic() > deadline:
+                    raise Failed(f"{UP.strip()}: {log.read_text()}")
+                time.sleep(0.05)
+            yield
+        finally:
+            up.terminate()
+            up.wait(30)
+
+
+def _answers() -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", PORT)) == 0
+
+
+def _shell(script: str, *, folder: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise Failed(f"{script}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def measure(folder: Path) -> list[tuple[str, float]]:
+    """Follow the page in `folder`; return (step, seconds since the clone began). Raises Failed."""
+    if _answers():
+        raise Failed(f"port {PORT} is in use, and the page uses it")
+    env = os.environ | {"UV_CACHE_DIR": str(folder / "uv"), "npm_config_cache": str(folder / "npm")}
+    env = {name: value for name, value in env.items() if not name.startswith(("LEADERBOARD_", "VIRTUAL_ENV"))}
+    clone, began = folder / "clone", time.monotonic()
+    found: list[tuple[str, float]] = []
+
+    def done(step: str) -> None:
+        found.append((step, time.monotonic() - began))
+        print(f"{found[-1][1]:6.1f} s {step}", file=sys.stderr, flush=True)
+
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    done("cloned")
+    page = snippets("docs/quickstart.md")
+    at = [text for _, text in page].index(UP)
+    for _, text in page[:at]:
+        _shell(text, folder=clone, env=env)
+    done("set up: make setup")
+    with _terminal(clone, env):
+        done("the platform is up")
+        script, expected = "", list(FIRST.items())
+        for language, text in page[at + 1 :]:
+            if language in FILES:
+                (clone / FILES[language]).write_text(text)
+                continue
+            # Each block sees what the ones before exported, as in one terminal; what they printed is not ours to judge.
+            said = _shell(f"{script}\n{text}", folder=clone, env=env)
+            script += text if "export " in text else ""
+            if expected and expected[0][1] in said:
+                done(f"first ranked score: {expected.pop(0)[0].lower()}")
+    if expected:
+        raise Failed(f"no ranked score: {', '.join(name for name, _ in expected)}")
+    return found
+
+
+def main() -> int:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(
+        prog="bench/newcomer.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="leaderboard-newcomer-") as folder:
+        try:
+            found = measure(Path(folder))
+        except Failed as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    made = report.table(["since the clone began", "seconds"], [[step, f"{at:.0f}"] for step, at in found])
+    print(made)
+    if args.write:
+        report.write(ROOT / "docs" / "performance.md", {"newcomer": made})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
