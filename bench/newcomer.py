@@ -56,13 +56,38 @@ def _answers() -> bool:
         return connection.connect_ex(("127.0.0.1", PORT)) == 0
 
 
-def _shell(script: str, *, folder: Path, env: dict[str, str]) -> str:
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=env, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise Failed(f"{script}\n{done.stdout}{done.stderr}")
-    return done.stdout
+class Shell:
+    """One terminal: what a block exports is there for the next."""
+
+    _END = "-- end of block --"
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self._bash = subprocess.Popen(
+            ["bash", "-eu", "-o", "pipefail"],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, block: str) -> str:
+        """Run a block to its end; return what it printed. Raises Failed."""
+        assert self._bash.stdin is not None
+        assert self._bash.stdout is not None
+        self._bash.stdin.write(f"{block}\necho '{self._END}'\n")
+        self._bash.stdin.flush()
+        said = ""
+        for line in self._bash.stdout:
+            if line.strip().endswith(self._END):  # an answer of curl has no line end
+                return said + line.replace(self._END, "")
+            said += line
+        raise Failed(f"{block}\n{said}")
+
+    def close(self) -> None:
+        """End it."""
+        self._bash.communicate()
 
 
 def measure(folder: Path) -> list[tuple[str, float]]:
@@ -82,21 +107,19 @@ def measure(folder: Path) -> list[tuple[str, float]]:
     done("cloned")
     page = snippets("docs/quickstart.md")
     at = [text for _, text in page].index(UP)
+    shell = Shell(clone, env)
     for _, text in page[:at]:
-        _shell(text, folder=clone, env=env)
+        shell.run(text)
     done("set up: make setup")
     with _terminal(clone, env):
         done("the platform is up")
-        script, expected = "", list(FIRST.items())
+        expected = list(FIRST.items())
         for language, text in page[at + 1 :]:
             if language in FILES:
                 (clone / FILES[language]).write_text(text)
-                continue
-            # Each block sees what the ones before exported, as in one terminal; what they printed is not ours to judge.
-            said = _shell(f"{script}\n{text}", folder=clone, env=env)
-            script += text if "export " in text else ""
-            if expected and expected[0][1] in said:
+            elif expected and expected[0][1] in shell.run(text):
                 done(f"first ranked score: {expected.pop(0)[0].lower()}")
+    shell.close()
     if expected:
         raise Failed(f"no ranked score: {', '.join(name for name, _ in expected)}")
     return found
