@@ -15,7 +15,7 @@ from leaderboard.api.bodies import Batch, BoardChange, BodyReader, NewBoard, Upd
 from leaderboard.api.context import key_lookup, project_lookup, session_lookup
 from leaderboard.api.cors import Cors
 from leaderboard.api.dispatch import App
-from leaderboard.api.live import Live, RedisSource
+from leaderboard.api.live import Live, Places, RedisSource
 from leaderboard.api.middleware import ApiKey, RateLimit, TenantContext
 from leaderboard.api.refusals import Refusals
 from leaderboard.api.resources import (
@@ -190,10 +190,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
     allow = tenant_context.still_opened_by
-    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), allow=allow)))
+    places = Places()
+    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), allow=allow, places=places)))
     snapshots = standings.Snapshots(parts.pool, clock=clock.monotonic)
     app.add_route(f"{board}/standings", standings.Standings(snapshots))
-    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, allow=allow)))
+    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, allow=allow, places=places)))
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))

@@ -14,7 +14,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -26,6 +26,7 @@ from leaderboard.api.refusals import Refusals
 from leaderboard.domain.scores import plain
 from leaderboard.domain.sessions import Session
 from leaderboard.store.postgres.pool import DatabaseUnavailable
+from leaderboard.store.postgres.standings import Entry
 from leaderboard.store.redis.errors import RedisFailure
 from leaderboard.store.redis.scores import Refusal, Scores
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 """Changes within it leave as one event."""
 HEARTBEAT_SECONDS = 15.0
-"""A stream without an event gets a comment so often: proxies close what is silent for a minute."""
+"""A stream without an event gets a comment so often, or a turn later: proxies close what is silent for a minute."""
 RETRY_MS = 2_000
 """How long a client is told to wait before it connects again."""
 MAX_STREAMS = 5_000
@@ -50,20 +51,12 @@ _HEARTBEAT = b":\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-class Entry(msgspec.Struct):
-    """One line of a board, as it is sent."""
-
-    rank: int
-    user: str
-    score: int | float
-
-
 class Top(msgspec.Struct, frozen=True):
     """A board as it was read. Of a snapshot, also when it was taken, and its age in milliseconds when it was read."""
 
     total: int
-    entries: Sequence[Any]
-    """Like `Entry`, best first."""
+    entries: Sequence[Entry]
+    """Best first."""
     taken_at: datetime | None = None
     age_ms: int = 0
 
@@ -74,8 +67,8 @@ class Source(Protocol):
     event: bytes
     interval: float
 
-    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
-        """Return the `count` best of board `key`.
+    async def top(self, context: KeyContext, key: str, *, count: int, wait: bool) -> Top:
+        """Return the `count` best of board `key`. With `wait`, give one that is not there yet some seconds to come.
 
         Raises Problem (503 where it may be better soon, all else ends the streams), RedisFailure, DatabaseUnavailable.
         """
@@ -92,7 +85,7 @@ class RedisSource:
         self._scores = scores
         self._refusals = refusals
 
-    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
+    async def top(self, context: KeyContext, key: str, *, count: int, wait: bool) -> Top:  # noqa: ARG002
         """Read the board once. Raises as `Source` says."""
         page = await self._scores.best(context.namespace + key, count=count)
         if isinstance(page, Refusal):
@@ -103,7 +96,7 @@ class RedisSource:
 class _Whole(msgspec.Struct):
     leaderboard: str
     total: int
-    entries: Sequence[Any]
+    entries: Sequence[Entry]
 
 
 class _WholeSnapshot(_Whole):
@@ -129,6 +122,29 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
 
 
+class Places:
+    """How many streams are open, of all and of each tenant: one count for whatever opens streams in a process."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._of_tenant: dict[int, int] = {}
+
+    def take(self, tenant: int) -> None:
+        """Take a place, or raise Problem where there is none left."""
+        own = self._of_tenant.get(tenant, 0)
+        if self.taken >= MAX_STREAMS or own >= MAX_STREAMS_OF_TENANT:
+            raise Problem(problems.OVERLOADED, "too many streams are open", retry_after=5.0)
+        self.taken += 1
+        self._of_tenant[tenant] = own + 1
+
+    def give_back(self, tenant: int) -> None:
+        """Let somebody else have the place."""
+        self.taken -= 1
+        self._of_tenant[tenant] -= 1
+        if not self._of_tenant[tenant]:
+            del self._of_tenant[tenant]
+
+
 class _Stream:
     __slots__ = ("exchange", "opening", "sent", "taken_at")
 
@@ -149,7 +165,7 @@ class _Board:
         self.top: Top | None = None
         """As it was last read; None while it cannot be."""
         self.count = 0
-        self.silent_seconds = 0.0
+        self.beat_at = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self._event = event
         self._events: dict[int, tuple[str, bytes]] = {}
@@ -188,16 +204,18 @@ class Live:
     """The streams of this process that have their tops from `source`.
 
     `allow` raises Problem where an API key or a session opens its project no more, DatabaseUnavailable or
-    RedisUnavailable where that cannot be told.
+    RedisUnavailable where that cannot be told. `places` is shared by all that opens streams in the process.
     """
 
-    def __init__(self, source: Source, *, allow: Callable[[str | Session], Awaitable[object]]) -> None:
+    def __init__(
+        self, source: Source, *, allow: Callable[[str | Session], Awaitable[object]], places: Places | None = None
+    ) -> None:
         self._source = source
         self._allow = allow
+        self._places = places or Places()
         self._boards: dict[str, _Board] = {}
-        self._tenants: dict[int, int] = {}
         self.streams = 0
-        """Open streams."""
+        """Open streams of this source."""
 
     async def open(self, exchange: Exchange, opening: Opening, *, headers: Mapping[str, str]) -> None:
         """Begin a stream with the top as it is, unless the client has it already.
@@ -205,19 +223,14 @@ class Live:
         Raises Problem (no such board; too many streams), RedisUnavailable, DatabaseUnavailable.
         """
         tenant = opening.context.tenant_id
-        if self.streams >= MAX_STREAMS or self._tenants.get(tenant, 0) >= MAX_STREAMS_OF_TENANT:
-            raise Problem(problems.OVERLOADED, "too many streams are open", retry_after=5.0)
-        name = opening.context.namespace + opening.key
-        board = self._boards.get(name)
-        if board is None or board.top is None or board.count < opening.limit:
-            top = await self._source.top(opening.context, opening.key, count=opening.limit)
-            board = self._boards.get(name)  # somebody else's may have come meanwhile
-            if board is None:
-                board = self._boards[name] = _Board(opening.key, self._source.event)
-                board.task = asyncio.create_task(self._serve(board), name="live-board")
-            if board.top is None or board.count <= opening.limit:
-                board.take(top, count=opening.limit)
+        self._places.take(tenant)
+        try:
+            name, board = await self._board(opening)
+        except BaseException:
+            self._places.give_back(tenant)
+            raise
         if exchange.disconnected:
+            self._places.give_back(tenant)
             self._stop_if_empty(name, board)
             return
         stream = _Stream(exchange, opening)
@@ -227,16 +240,26 @@ class Live:
         first = b"retry: %d\n\n%b" % (RETRY_MS, b"" if stream.sent == opening.last_id else event)
         board.streams.add(stream)
         self.streams += 1
-        self._tenants[tenant] = self._tenants.get(tenant, 0) + 1
         exchange.open_stream({**headers, **HEADERS}, first, on_gone=lambda: self._leave(name, board, stream))
+
+    async def _board(self, opening: Opening) -> tuple[str, _Board]:
+        """Return the board that is asked for, read for this opening where it has to be."""
+        name = opening.context.namespace + opening.key
+        board = self._boards.get(name)
+        if board is None or board.top is None or board.count < opening.limit:
+            top = await self._source.top(opening.context, opening.key, count=opening.limit, wait=True)
+            board = self._boards.get(name)  # somebody else's may have come meanwhile
+            if board is None:
+                board = self._boards[name] = _Board(opening.key, self._source.event)
+                board.task = asyncio.create_task(self._serve(board), name="live-board")
+            if board.top is None or board.count <= opening.limit:
+                board.take(top, count=opening.limit)
+        return name, board
 
     def _leave(self, name: str, board: _Board, stream: _Stream) -> None:
         board.streams.discard(stream)
         self.streams -= 1
-        tenant = stream.opening.context.tenant_id
-        self._tenants[tenant] -= 1
-        if not self._tenants[tenant]:
-            del self._tenants[tenant]
+        self._places.give_back(stream.opening.context.tenant_id)
         self._stop_if_empty(name, board)
 
     def _stop_if_empty(self, name: str, board: _Board) -> None:
@@ -270,15 +293,15 @@ class Live:
         if not board.streams:
             return
         count = max(stream.opening.limit for stream in board.streams)
+        context = next(iter(board.streams)).opening.context
         try:
-            board.take(
-                await self._source.top(next(iter(board.streams)).opening.context, board.key, count=count), count=count
-            )
+            # Not waiting: a revoked key, and who is owed a sign of life, has its turn every `interval`.
+            board.take(await self._source.top(context, board.key, count=count, wait=False), count=count)
         except (RedisFailure, DatabaseUnavailable) as error:
             self._wait(board, str(error))
         except Problem as problem:
-            if problem.kind is problems.STORE_UNAVAILABLE:
-                self._wait(board, problem.detail or "")
+            if problem.kind.status == 503:  # an outage, or the board is being restored
+                self._wait(board, problem.detail or problem.kind.title)
             else:
                 self._end(board, problem)
 
@@ -288,10 +311,10 @@ class Live:
         board.take(None, count=0)
 
     async def _tell(self, board: _Board) -> None:
-        board.silent_seconds += self._source.interval
-        beat = board.silent_seconds >= HEARTBEAT_SECONDS
+        now = asyncio.get_running_loop().time()
+        beat = now - board.beat_at >= HEARTBEAT_SECONDS
         if beat:
-            board.silent_seconds = 0.0
+            board.beat_at = now
         for number, stream in enumerate(list(board.streams)):
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)

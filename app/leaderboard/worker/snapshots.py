@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 
 from leaderboard.domain.scores import plain
 from leaderboard.store.postgres import standings
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, transaction
 from leaderboard.store.postgres.standings import ENTRIES, Entry, Taken, Wanted
 from leaderboard.store.redis import keys
-from leaderboard.store.redis.errors import RedisFailure
+from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
 from leaderboard.store.redis.scores import Page, Refusal, Scores
 from leaderboard.worker.backoff import Backoff
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 """How often the worker looks for what is wanted: a first view waits for it."""
@@ -25,7 +28,8 @@ TOGETHER = 50
 async def once(pool: Pool, scores: Scores) -> int:
     """Take the snapshots that are due and return how many there were.
 
-    Raises DatabaseUnavailable, RedisUnavailable, InDoubt; then none of the turn's is kept.
+    Raises DatabaseUnavailable, RedisUnavailable, InDoubt; then none of the turn's is kept. A board that is not what we
+    write there is passed over.
     """
     async with transaction(pool) as conn:
         if not await standings.hold(conn):
@@ -43,10 +47,14 @@ async def once(pool: Pool, scores: Scores) -> int:
 async def _take(scores: Scores, wanted: Wanted) -> Taken | None:
     board = keys.board(wanted.tenant_id, wanted.project, wanted.key)
     page: Page | Refusal | None
-    if wanted.member:
-        page = await scores.around(board, user=wanted.member, count=ENTRIES, render=lambda page: page)
-    else:
-        page = await scores.best(board, count=ENTRIES)
+    try:
+        if wanted.member:
+            page = await scores.around(board, user=wanted.member, count=ENTRIES, render=lambda page: page)
+        else:
+            page = await scores.best(board, count=ENTRIES)
+    except (UnexpectedReply, ValueError) as error:
+        log.warning("no snapshot of %s: %s", board, error)
+        return None
     if isinstance(page, Refusal):
         return None  # lost or being rebuilt: the snapshot gets old, and the API says so
     if page is None:
@@ -62,6 +70,11 @@ async def run(pool: Pool, scores: Scores, *, stop: asyncio.Event) -> None:
         try:
             await once(pool, scores)
         except (DatabaseUnavailable, RedisFailure) as error:
+            await outage.wait(error)
+            continue
+        except Exception as error:
+            # Whatever it was, it is the dashboard's: the ledger, in the same process, goes on.
+            log.exception("a turn of the snapshots failed")
             await outage.wait(error)
             continue
         outage.over()

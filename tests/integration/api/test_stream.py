@@ -1,6 +1,8 @@
 """Live boards: what a stream says, how often Redis is asked for it, and how it ends."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -127,6 +129,28 @@ def test_a_revoked_key_ends_its_streams_and_no_other(served, tenant, client, fol
     assert (kind, data["type"], data["status"]) == ("problem", "/problems/invalid-api-key", 401)
     with pytest.raises(EOFError):
         stream.event()
+
+
+def test_a_board_that_is_lost_and_restored_goes_on(served, tenant, client, follow):
+    client.add("global", ("ann", 5))
+    stream = follow()
+    stream.event()
+    assert wait_until(lambda: len(client.get("/v1/leaderboards/global/events").json()["events"]) == 1, seconds=20)
+    with redis_py.Redis.from_url(served.redis_url) as store:
+        board = f"l:{tenant.id}:default:global"
+        store.delete(board, f"meta:{{{board}}}", f"order:{{{board}}}")
+    assert client.get("/v1/leaderboards/global/top").status == 503
+    time.sleep(2 * live.INTERVAL_SECONDS)  # turns of the stream that find no board
+    done = subprocess.run(
+        [sys.executable, "-m", "leaderboard.cli", "rebuild", "--board", f"{tenant.slug}/default/global"],
+        env=served.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    client.add("global", ("bob", 9))
+    while users((event := stream.event())[2]) != ["bob", "ann"]:
+        assert event[1] == "top"
 
 
 def test_a_deleted_board_ends_its_streams(client, follow):

@@ -16,7 +16,7 @@ from leaderboard.api.context import KeyContext
 from leaderboard.api.live import Top
 from leaderboard.api.problems import Problem
 from leaderboard.domain.keys import Scope
-from leaderboard.domain.names import LeaderboardId
+from leaderboard.domain.names import LeaderboardId, TenantId
 from leaderboard.store.postgres import boards, standings
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.postgres.standings import ENTRIES, WANTED_SECONDS, Entry, Snapshot
@@ -28,6 +28,8 @@ PATIENCE = 3.0
 """Seconds a request waits for the first snapshot."""
 LOOK_SECONDS = 0.1
 MAX_WISHES = 10_000
+MAX_WAITING = 20
+"""Requests of one tenant that wait at once, in one process: each asks Postgres ten times a second."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,41 +54,61 @@ class Snapshots:
     def __init__(self, pool: Pool, *, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._clock = clock
-        self._wished: dict[tuple[LeaderboardId, str], float] = {}
+        self._wished: dict[LeaderboardId, float] = {}
+        self._waiting: dict[TenantId, int] = {}
 
-    async def fresh(self, context: KeyContext, key: str, *, member: str = "") -> Snapshot:
-        """Return the snapshot of the top of board `key`, or around a member; wait for the first.
+    async def fresh(self, context: KeyContext, key: str, *, member: str = "", wait: bool = True) -> Snapshot:
+        """Return the snapshot of the top of board `key`, or around a member; with `wait`, wait for the first.
 
-        Raises Problem: no such board, suspended, or no worker takes snapshots.
+        Raises Problem: no such board, suspended, no worker takes snapshots, or too many wait.
         """
         board = await boards.get(self._pool, context.project_id, key)
         if board is None:
             raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
         if board.spec.suspended:
             raise Problem(problems.BOARD_SUSPENDED)
-        patience = self._clock() + PATIENCE
-        while True:
-            await self._wish(board.id, member)
-            found = await standings.read(self._pool, board.id, member=member, max_age=MAX_AGE)
-            if found is not None:
-                return found
-            if self._clock() >= patience:
-                raise Problem(problems.STORE_UNAVAILABLE, "no worker has taken a snapshot", retry_after=2.0)
-            await asyncio.sleep(LOOK_SECONDS)
+        if not member:
+            await self._keep_wishing(board.id)
+        found = await standings.read(self._pool, board.id, member=member, max_age=MAX_AGE)
+        if found is None and wait:
+            if member:  # one wish is one snapshot
+                await standings.wish(self._pool, board.id, member=member, seconds=PATIENCE)
+            found = await self._first(context.tenant_id, board.id, member)
+        if found is None:
+            raise Problem(problems.STORE_UNAVAILABLE, "no worker has taken a snapshot", retry_after=2.0)
+        return found
 
-    async def top(self, context: KeyContext, key: str, *, count: int) -> Top:
+    async def top(self, context: KeyContext, key: str, *, count: int, wait: bool) -> Top:
         """Return the snapshot of the `count` best. Raises as `fresh`."""
-        found = await self.fresh(context, key)
+        found = await self.fresh(context, key, wait=wait)
         return Top(found.total, (found.entries or [])[:count], found.taken_at, round(found.age * 1000))
 
-    async def _wish(self, board: LeaderboardId, member: str) -> None:
+    async def _first(self, tenant: TenantId, board: LeaderboardId, member: str) -> Snapshot | None:
+        waiting = self._waiting.get(tenant, 0)
+        if waiting >= MAX_WAITING:
+            raise Problem(problems.OVERLOADED, "too many requests wait for a first snapshot", retry_after=1.0)
+        self._waiting[tenant] = waiting + 1
+        try:
+            patience = self._clock() + PATIENCE
+            while self._clock() < patience:
+                await asyncio.sleep(LOOK_SECONDS)
+                found = await standings.read(self._pool, board, member=member, max_age=MAX_AGE)
+                if found is not None:
+                    return found
+            return None
+        finally:
+            self._waiting[tenant] -= 1
+            if not self._waiting[tenant]:
+                del self._waiting[tenant]
+
+    async def _keep_wishing(self, board: LeaderboardId) -> None:
         now = self._clock()
-        if self._wished.get((board, member), 0.0) > now:
+        if self._wished.get(board, 0.0) > now:
             return
         if len(self._wished) >= MAX_WISHES:
             self._wished.clear()
-        await standings.wish(self._pool, board, member=member)
-        self._wished[board, member] = now + WANTED_SECONDS / 2
+        await standings.wish(self._pool, board, member="", seconds=WANTED_SECONDS)
+        self._wished[board] = now + WANTED_SECONDS / 2
 
 
 class Standings:

@@ -14,8 +14,12 @@ from leaderboard.store.postgres.pool import Connection, Database, connection
 
 ENTRIES = 100
 """Entries of a snapshot at most."""
-WANTED_SECONDS = 10
-"""How long one wish keeps a snapshot coming."""
+WANTED_SECONDS = 10.0
+"""How long one wish keeps the snapshot of a top coming."""
+KEPT_SECONDS = 5.0
+"""How long a snapshot that nobody wants any more is kept: longer than it may be shown."""
+OF_TENANT = 100
+"""Snapshots of one tenant in one turn at most; a turn comes about every third of a second."""
 _LOCK = 0x7374616E64  # "stand": an advisory lock's number
 
 
@@ -59,14 +63,17 @@ _decode = msgspec.json.Decoder(list[Entry]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def wish(database: Database, leaderboard_id: LeaderboardId, *, member: str) -> None:
-    """Say that the snapshot is wanted for the next seconds. Raises DatabaseUnavailable."""
+async def wish(database: Database, leaderboard_id: LeaderboardId, *, member: str, seconds: float) -> None:
+    """Say that the snapshot is wanted for the next `seconds`: of a top again and again, around a member once.
+
+    Raises DatabaseUnavailable.
+    """
     async with connection(database) as conn:
         await conn.execute(
             "INSERT INTO standings (leaderboard_id, member, wanted_until)"
             " VALUES (%s, %s, now() + %s * interval '1 second')"
             " ON CONFLICT (leaderboard_id, member) DO UPDATE SET wanted_until = excluded.wanted_until",
-            (leaderboard_id, member, WANTED_SECONDS),
+            (leaderboard_id, member, seconds),
         )
 
 
@@ -95,24 +102,31 @@ async def hold(conn: Connection) -> bool:
 
 
 async def due(conn: Connection, *, interval: float, limit: int) -> list[Wanted]:
-    """Return what is wanted and older than `interval` seconds, the oldest first; forget what is long unwanted."""
-    await conn.execute("DELETE FROM standings WHERE wanted_until < now() - interval '1 minute'")
+    """Return what is wanted and older than `interval` seconds; forget what is long unwanted.
+
+    The tenants take turns, each with at most `OF_TENANT`: its boards' tops before what is around a member, the oldest
+    first. So nobody's wishes, however many, make another's wait.
+    """
+    await conn.execute("DELETE FROM standings WHERE wanted_until < now() - %s * interval '1 second'", (KEPT_SECONDS,))
     rows = await conn.execute(
-        "SELECT s.leaderboard_id, s.member, p.tenant_id, p.name, b.key FROM standings s"
-        " JOIN leaderboards b ON b.id = s.leaderboard_id AND b.state = 'active'"
-        " JOIN projects p ON p.id = b.project_id"
-        " WHERE s.wanted_until > now() AND (s.taken_at IS NULL OR s.taken_at < now() - %s * interval '1 second')"
-        " ORDER BY s.taken_at NULLS FIRST LIMIT %s",
-        (interval, limit),
+        "SELECT leaderboard_id, member, tenant_id, name, key FROM ("
+        "  SELECT s.leaderboard_id, s.member, p.tenant_id, p.name, b.key, s.taken_at, row_number() OVER"
+        "   (PARTITION BY p.tenant_id ORDER BY s.member <> '', s.taken_at NULLS FIRST) AS turn FROM standings s"
+        "  JOIN leaderboards b ON b.id = s.leaderboard_id AND b.state = 'active'"
+        "  JOIN projects p ON p.id = b.project_id"
+        "  WHERE s.wanted_until > now() AND (s.taken_at IS NULL OR s.taken_at < now() - %s * interval '1 second')"
+        " ) wanted WHERE turn <= %s ORDER BY turn, taken_at NULLS FIRST LIMIT %s",
+        (interval, OF_TENANT, limit),
     )
     return [Wanted(LeaderboardId(row[0]), row[1], TenantId(row[2]), row[3], row[4]) async for row in rows]
 
 
 async def write(conn: Connection, taken: Sequence[Taken]) -> None:
-    """Keep snapshots, as of the begin of the transaction."""
+    """Keep snapshots, as of the begin of the transaction. One around a member is not wanted any more then."""
     rows = sorted(taken)
     await conn.execute(
-        "UPDATE standings s SET taken_at = now(), total = t.total, entries = t.entries"
+        "UPDATE standings s SET taken_at = now(), total = t.total, entries = t.entries,"
+        " wanted_until = CASE WHEN s.member = '' THEN s.wanted_until ELSE least(s.wanted_until, now()) END"
         " FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::text[]) t (leaderboard_id, member, total, entries)"
         " WHERE s.leaderboard_id = t.leaderboard_id AND s.member = t.member",
         (
