@@ -50,21 +50,22 @@ QUICK = Plan(
 )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
+    made = argparse.ArgumentParser(
         prog="bench/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="short runs, under a minute")
-    parser.add_argument("--only", metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
-    parser.add_argument("--seconds", type=int, help="of one run of a case")
-    parser.add_argument("--repeats", type=int, help="runs of each case")
-    parser.add_argument("--members", type=int, help="of the board")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
-    parser.add_argument("--data", type=Path, help="where the stores' temporary folder is made (a real disk)")
-    parser.add_argument("--peer-url", help="drive this server with Podium's routes as well, and nothing else")
-    parser.add_argument("--peer-pid", type=int, help="its process, for its CPU time")
-    parser.add_argument("--peer-board", default="bench", help="its board (default: %(default)s)")
-    return parser
+    made.add_argument("--quick", action="store_true", help="short runs, under a minute")
+    made.add_argument("--only", metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
+    made.add_argument("--seconds", type=int, help="of one run of a case")
+    made.add_argument("--repeats", type=int, help="runs of each case")
+    made.add_argument("--members", type=int, help="of the board")
+    made.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    made.add_argument("--data", type=Path, help="where the stores' temporary folder is made (a real disk)")
+    made.add_argument("--peer-url", help="drive this server with Podium's routes as well, and nothing else")
+    made.add_argument("--peer-pid", type=int, help="its process, for its CPU time")
+    made.add_argument("--peer-board", default="bench", help="its board (default: %(default)s)")
+    return made
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -97,7 +98,7 @@ def _measure(args: argparse.Namespace, wanted: list[str]) -> tuple[report.Result
 
 def main() -> int:
     """Measure, print, keep."""
-    args = _parser().parse_args()
+    args = parser().parse_args()
     wanted = args.only.split(",") if args.only else [] if args.peer_url else list(SECTIONS)
     if unknown := set(wanted) - SECTIONS.keys():
         print(f"error: no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}", file=sys.stderr)

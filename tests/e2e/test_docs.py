@@ -3,23 +3,28 @@
 import asyncio
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import tomllib
+import venv
 from pathlib import Path
 
 import pytest
 
+from leaderboard import cli
 from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.client import Connection
-from support.docs import ROOT, blocks, run, snippets
+from support.docs import ROOT, blocks, fences, inline, outside, pages, run, snippets
 
 # Starting the platform, its tests and Kubernetes are other tests' business; see test_demo_kube.py for the latter.
 ELSEWHERE = ("make ", ".venv/bin/leaderboard ", "kubectl ")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
-@pytest.mark.parametrize("page", ["README.md", "docs/blueprints.md", "docs/faq.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/blueprints.md", "docs/faq.md", "docs/runbooks/revoke-a-key.md"])
 def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
     platform = make_platform()
     acme = tenant(platform, slug="acme")
@@ -27,6 +32,8 @@ def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
     env = platform.env | {
         "API": platform.url,
         "KEY": acme.key,
+        "OLD_ID": asyncio.run(new_key_id(platform.url, acme.key)),
+        "LEAKED_ID": asyncio.run(new_key_id(platform.url, acme.key)),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     commands = [block for block in blocks(page) if not block.startswith(ELSEWHERE)]
@@ -73,10 +80,159 @@ def test_the_snippets_of_the_python_sdk_work(make_platform, tenant, capsys):
         assert client.rank("season-1", "u42").score == 10
 
 
-def test_every_page_with_snippets_is_tested_somewhere():
-    tested = {"quickstart.md", "faq.md"}
-    new = ("index", "quickstart", "concepts", "security", "faq", "api", "sdk-python", "sdk-js")
-    assert {f"{name}.md" for name in new if snippets(f"docs/{name}.md")} == tested
+@pytest.mark.timeout(600)
+def test_the_python_sdk_is_installed_as_its_page_says(tmp_path):
+    """Into an environment of its own, with the locked versions of what it needs."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(
+        "".join(f"{each['name']}=={each['version']}\n" for each in locked if "registry" in each["source"])
+    )
+    env = os.environ | {
+        "PATH": f"{tmp_path / 'venv/bin'}:{os.environ['PATH']}",
+        "PIP_CONSTRAINT": str(constraints),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    env.pop("PYTHONPATH", None)
+    (tmp_path / "sdk").symlink_to(ROOT / "sdk")
+    (install,) = blocks("sdk/python/README.md")
+    run(install, env=env, cwd=tmp_path)
+    said = run(
+        "python -c 'import leaderboard_sdk; print(leaderboard_sdk.Client, leaderboard_sdk.__file__)'",
+        env=env,
+        cwd=tmp_path,
+    )
+    assert "leaderboard_sdk" in said
+    assert str(tmp_path / "venv") in said
+
+
+def test_the_bench_understands_the_commands_of_its_page():
+    """Each is what `bench/run.py` would be started with; measuring takes minutes."""
+    page = "docs/performance.md"
+    asked = [shlex.split(line, comments=True) for block in blocks(page) for line in block.splitlines()]
+    given = [words[2:] for words in asked if words[:2] == ["make", "bench"]]
+    assert len(given) >= 6
+    check = (
+        "import run, shlex, sys\n"
+        "for line in sys.stdin:\n"
+        "    args = run.parser().parse_args(shlex.split(line))\n"
+        "    assert args.only is None or set(args.only.split(',')) <= run.SECTIONS.keys(), line\n"
+        "print(*run.SECTIONS)"
+    )
+    lines = [words[0].removeprefix("BENCH_ARGS=").replace("$!", "4711") if words else "" for words in given]
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        input="\n".join(lines) + "\n",
+        env=os.environ | {"PYTHONPATH": str(ROOT / "bench")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (sections,) = re.findall(r"The sections are ([^.]*)\.", (ROOT / page).read_text())
+    assert re.findall(r"`(\w+)`", sections) == done.stdout.split()
+
+
+# The test that runs a page's blocks, or checks those that no test can run. It may be several.
+TESTED = {
+    "README.md": (
+        "tests/e2e/test_docs.py::test_every_command_of_the_page_works",
+        "tests/e2e/test_demo_kube.py::test_every_command_of_the_readme_on_kubernetes_works",
+        "tests/integration/local/test_demo.py::test_the_list_is_right_and_a_second_demo_goes_on_with_the_same_key",
+        "tests/e2e/test_docs.py::test_the_quick_start_works_word_for_word",  # `leaderboard apply`
+    ),
+    "docs/blueprints.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
+    "docs/faq.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
+    "docs/kubernetes.md": ("tests/charts/test_page.py::test_every_command_of_the_page_works",),
+    "docs/ops.md": (
+        "tests/pulumi/test_ops_page.py::test_every_setting_that_is_set_there_is_one",
+        "tests/pulumi/test_ops_page.py::test_every_object_that_kubectl_is_pointed_at_is_in_a_stack",
+        "tests/pulumi/test_ops_page.py::test_what_the_other_lines_name_is_there",
+        "tests/pulumi/test_up.py::test_the_local_stack_goes_up_is_changed_and_goes_again",
+    ),
+    "docs/performance.md": ("tests/e2e/test_docs.py::test_the_bench_understands_the_commands_of_its_page",),
+    "docs/quickstart.md": ("tests/e2e/test_docs.py::test_the_quick_start_works_word_for_word",),
+    "docs/runbooks.md": (
+        "tests/observability/test_rules.py::test_prometheus_understands_the_queries_of_the_runbooks",
+        "tests/observability/test_rules.py::test_the_command_line_knows_the_commands_of_the_runbooks",
+        "tests/observability/test_rules.py::test_redis_knows_the_commands_of_the_runbooks",
+        "tests/observability/test_rules.py::test_postgres_understands_the_statements_of_the_runbooks",
+        "tests/observability/test_rules.py::test_the_chart_has_what_the_runbooks_ask_of_kubectl",
+    ),
+    "docs/runbooks/orphaned-rows.md": (
+        "tests/e2e/test_demo_kube.py::test_the_runbook_on_orphaned_rows_gives_them_back",
+    ),
+    "docs/runbooks/revoke-a-key.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
+    "docs/runbooks/secret-access-denied.md": ("tests/charts/test_page.py::test_the_runbook_on_denied_secrets_helps",),
+    "pulumi/README.md": (
+        "tests/pulumi/test_ops_page.py::test_the_plan_is_printed_as_the_page_says",
+        "tests/pulumi/test_ops_page.py::test_what_the_other_lines_name_is_there",
+    ),
+    "sdk/js/README.md": (
+        "tests/sdk/js/test_js.py::test_it_is_installed_as_its_page_says",
+        "tests/sdk/js/test_js.py::test_the_snippets_of_the_page_work",
+    ),
+    "sdk/python/README.md": (
+        "tests/e2e/test_docs.py::test_the_python_sdk_is_installed_as_its_page_says",
+        "tests/e2e/test_docs.py::test_the_snippets_of_the_python_sdk_work",
+    ),
+}
+CODE = {"sh", "python", "js", "promql"}
+DRAWN = {"text", "{toctree}", "{include}"}
+PROGRAMS = "curl|docker|git|helm|kind|kubectl|leaderboard|make|node|npm|pip|psql|pulumi|python|redis-cli|uv"
+
+
+def test_every_block_of_the_documentation_says_what_it_is():
+    wrong = [
+        f"{page}: ```{label}"
+        for page in pages()
+        for label in fences(page)
+        if (label.split() or [""])[0] not in CODE | DRAWN
+    ]
+    indented = [
+        f"{page}: {line}"
+        for page in pages()
+        for line in re.findall(rf"^ {{4,}}(?:{PROGRAMS}) .*", outside(page), re.MULTILINE)
+    ]
+    assert wrong + indented == []
+
+
+def test_every_page_with_blocks_has_a_test():
+    assert {page for page in pages() if CODE & set(fences(page))} == TESTED.keys()
+    for page, names in TESTED.items():
+        files = {name: (ROOT / name.partition("::")[0]).read_text() for name in names}
+        for name, text in files.items():
+            assert re.search(rf"def {name.partition('::')[2]}\b", text), name
+        assert any(page in text for text in files.values()), f"none of the tests of {page} names it"
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if inline(page, "leaderboard")])
+def test_the_command_line_knows_the_commands_in_the_text(page, capsys):
+    for command in inline(page, "leaderboard"):
+        words = shlex.split(command)[1:]
+        if len(words) > 1:
+            cli._parser().parse_args(words)
+            continue
+        with pytest.raises(SystemExit, match=r"^0$"):  # it is named, and what it takes is left out
+            cli._parser().parse_args([*words, "--help"])
+        assert f"usage: leaderboard {words[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_make_target_in_the_text_and_blocks_is_one(page):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    typed = [line for block in blocks(page) for line in block.splitlines() if line.startswith("make ")]
+    named = {words[1] for words in map(str.split, inline(page, "make") + typed) if re.match(r"[a-z]", words[1])}
+    assert named <= targets
+
+
+async def new_key_id(url: str, key: str) -> str:
+    """Make another key of the project; return its id."""
+    http = Connection(url)
+    answer = await http.request("POST", "/v1/keys", key=key, body={"scope": "write"})
+    await http.close()
+    assert answer.status == 201
+    return str(answer.json()["id"])
 
 
 async def score(url: str, key: str, user: str) -> None:

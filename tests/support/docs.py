@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _ANY_BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *(```|~~~)(.*)$", re.MULTILINE)
+_INLINE = re.compile(r"`([^`]+)`")
 _REFUSED = "# refused"
 """How a comment begins that says of the next line, one command, that it fails."""
 
@@ -21,6 +23,29 @@ def blocks(page: str) -> list[str]:
 def snippets(page: str) -> list[tuple[str, str]]:
     """Return (language, text) of the page's shell, Python and JavaScript blocks, in their order."""
     return _ANY_BLOCK.findall((ROOT / page).read_text())
+
+
+def pages() -> list[str]:
+    """Return the paths of all Markdown that is part of the checkout."""
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+def fences(page: str) -> list[str]:
+    """Return what stands behind the opening fence of each of the page's blocks: its language, or nothing."""
+    return [label.strip() for _, label in _FENCE.findall((ROOT / page).read_text())][::2]
+
+
+def outside(page: str) -> str:
+    """Return the page without its blocks."""
+    parts = re.split(r"^ *(?:```|~~~).*$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    return "".join(parts[::2])
+
+
+def inline(page: str, program: str) -> list[str]:
+    """Return the commands of `program` in the page's text, each on one line."""
+    found = (" ".join(text.split()) for text in _INLINE.findall(outside(page)))
+    return [text for text in found if text.startswith(f"{program} ")]
 
 
 def run(script: str, *, env: Mapping[str, str], cwd: Path) -> str:

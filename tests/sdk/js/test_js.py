@@ -13,7 +13,7 @@ import pytest
 from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.conformance import CASES, filled
-from support.docs import ROOT, snippets
+from support.docs import ROOT, blocks, run, snippets
 from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
 from support.platform import Platform
 from support.tenants import make_tenant
@@ -64,6 +64,22 @@ def test_what_is_published_is_the_build_and_no_test(package: Package) -> None:
     files = {file["path"] for file in packed["files"]}
     assert files >= {"README.md", "LICENSE", "package.json", "dist/esm/index.js", "dist/cjs/index.js"}
     assert {name for name in files if not name.startswith("dist/")} == {"README.md", "LICENSE", "package.json"}
+
+
+def test_it_is_installed_as_its_page_says(package: Package, tmp_path: Path) -> None:
+    (tmp_path / "sdk").mkdir()
+    (tmp_path / "sdk/js").symlink_to(package.folder)
+    (block,) = blocks("sdk/js/README.md")
+    build, install = block.splitlines()
+    assert build == "make sdk-js"  # it is built already; test_docs.py has the target itself
+    env = os.environ | {"PATH": f"{find_node()}:{os.environ['PATH']}"}
+    run(install, env=env, cwd=tmp_path)
+    for file, text in {
+        "asked.mjs": 'import { Client } from "leaderboard-sdk"; console.log(Client.name);',
+        "asked.cjs": 'console.log(require("leaderboard-sdk").Client.name);',
+    }.items():
+        (tmp_path / file).write_text(text)
+        assert run(f"node {file}", env=env, cwd=tmp_path) == "Client\n"
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
