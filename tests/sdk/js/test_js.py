@@ -2,57 +2,42 @@
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.conformance import CASES, filled
-from support.docs import ROOT, snippets
+from support.docs import snippets
 from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
+from support.js_package import Package, build_package
 from support.platform import Platform
 from support.tenants import make_tenant
+
+HERE = Path(__file__).parent
 
 _runs = itertools.count(1)
 
 
-class Package:
-    """A copy of sdk/js in which programs can be run; the name of the package leads to what was built there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._env = os.environ | {"PATH": f"{find_node()}:{os.environ['PATH']}"}
-
-    def run(self, *command: str, given: Any = None, **env: str) -> str:
-        """Run it with `given` as JSON on its standard input; return what it printed."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._env | env,
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    folder = tmp_path_factory.mktemp("js") / "sdk"
-    shutil.copytree(ROOT / "sdk/js", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    for script in Path(__file__).parent.glob("*.mjs"):
-        shutil.copy(script, folder)
-    built = Package(folder)
-    built.run("npm", "ci", "--no-audit", "--no-fund")
-    built.run("npm", "run", "build")
+    built = build_package(tmp_path_factory.mktemp("js") / "sdk")
+    for script in HERE.glob("*.mjs"):
+        shutil.copy(script, built.folder)
     return built
+
+
+# node16 is what lets no CommonJS program require a module that is none, as Node.js 20 does not.
+@pytest.mark.parametrize(("kind", "module"), [("module", "nodenext"), ("commonjs", "node16")])
+def test_typescript_finds_the_types_and_refuses_what_is_wrong(
+    package: Package, tmp_path: Path, kind: str, module: str
+) -> None:
+    shutil.copytree(HERE / "types", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "package.json").write_text(json.dumps({"private": True, "type": kind}))
+    package.install_into(tmp_path)
+    package.run("node_modules/.bin/tsc", "--noEmit", "--project", str(tmp_path), "--module", module)
 
 
 def test_its_own_tests_pass(package: Package) -> None:
