@@ -1,6 +1,7 @@
 // A program as its users write them; it is compiled, not run.
 import {
-  ApiError, type Batcher, Client, type Entry, InDoubt, NotFound, RateLimited, type Top, TransportError, type UpdateResult,
+  ApiError, type Batcher, Client, type Entry, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
+  type UpdateResult,
 } from "leaderboard-sdk";
 
 export async function play(client: Client, signal: AbortSignal): Promise<string[]> {
@@ -12,9 +13,9 @@ export async function play(client: Client, signal: AbortSignal): Promise<string[
   for (const result of results) said.push(result instanceof ApiError ? result.type : result.user);
 
   const batcher: Batcher = client.batcher({ maxBatch: 100, maxDelay: 10 });
-  const submitted = batcher.submit("season-1", "u42", { increment: 5 });
+  const submitted: Submitted = await batcher.submit("season-1", "u42", { increment: 5 });
   await batcher.close();
-  said.push((await submitted).score.toFixed());
+  said.push((await submitted.result).score.toFixed());
 
   let page: Top = await client.top("season-1", { limit: 10 });
   if (page.nextCursor !== null) page = await client.top("season-1", { cursor: page.nextCursor });

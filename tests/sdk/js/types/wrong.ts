@@ -18,6 +18,8 @@ export async function wrong(client: Client, batcher: Batcher, result: UpdateResu
   (await client.updateMany([])).map((each) => each.rank);
   // @ts-expect-error: a user is text
   await batcher.submit("season-1", 42, { increment: 5 });
+  // @ts-expect-error: taken is not answered
+  (await batcher.submit("season-1", "u42", { increment: 5 })).rank;
   // @ts-expect-error: an option has this type
   await client.top("season-1", { limit: "10" });
   // @ts-expect-error: who fell out has no rank
