@@ -155,7 +155,7 @@ export class Client {
     return this.#get(path + query({ ...page }), readTop, true);
   }
 
-  /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. */
+  /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. Await each `submit`. */
   batcher(options: { maxBatch?: number; maxDelay?: number } = {}): Batcher {
     return new Batcher(this, options.maxBatch, options.maxDelay);
   }
@@ -323,8 +323,13 @@ function board(leaderboard: string): string {
 }
 
 function segment(text: string): string {
-  // A URL loses them as steps within its path, even escaped; `members` reads such users.
-  if (text === "." || text === "..") throw new TypeError(`fetch cannot send ${text} within a path`);
+  // URLs take them for steps within the path, escaped too (WHATWG URL 4.1), and would ask for something else.
+  if (text === "." || text === "..") {
+    throw new TypeError(
+      `the id "${text}" cannot be sent in a path, where URLs drop it even escaped: `
+        + "read such users with members or top, and remove them with another client",
+    );
+  }
   return encodeURIComponent(text);
 }
 

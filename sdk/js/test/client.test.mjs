@@ -124,12 +124,14 @@ test("updates are split at a thousand under keys that repeat", async () => {
   });
 });
 
-test("ids that a path would lose are refused before anything is sent", async () => {
+test("ids that a path would lose are refused before anything is sent, with what to do instead", async () => {
   await serving([], async (client) => {
     for (const id of [".", ".."]) {
-      await assert.rejects(client.rank("b", id), TypeError);
-      await assert.rejects(client.removeMember("b", id), TypeError);
-      await assert.rejects(client.deleteLeaderboard(id), TypeError);
+      const refused = { name: "TypeError", message: `the id "${id}" cannot be sent in a path, where URLs drop it even escaped: `
+        + "read such users with members or top, and remove them with another client" };
+      for (const call of ["rank", "around", "removeMember"]) await assert.rejects(client[call]("b", id), refused, call);
+      for (const call of ["top", "getLeaderboard", "deleteLeaderboard"]) await assert.rejects(client[call](id), refused, call);
+      await assert.rejects(client.watchTop(id).next(), refused);
     }
   });
 });

@@ -58,6 +58,25 @@ def test_case_holds(served: Platform, package: Package, case: dict[str, Any]) ->
     package.run("node", "conformance.mjs", given={"url": served.url, "key": tenant.key, "case": case})
 
 
+def test_users_whom_a_path_would_lose_are_updated_and_read(served: Platform, package: Package) -> None:
+    steps: list[dict[str, Any]] = [
+        {"call": "update", "args": {"leaderboard": "global", "user": user, "increment": 5}, "expect": {"user": user}}
+        for user in (".", "..")
+    ]
+    ids = {"leaderboard": "global", "ids": [".", ".."]}
+    steps.append(
+        {"call": "members", "args": ids, "expect": {"entries": [{"user": ".", "score": 5}, {"user": "..", "score": 5}]}}
+    )
+    key = make_tenant(served).key
+    package.run(
+        "node", "conformance.mjs", given={"url": served.url, "key": key, "case": {"boards": [], "steps": steps}}
+    )
+    with Client(served.url, key) as client:  # which the page says to use for the rest
+        assert client.rank("global", "..").score == 5
+        client.remove_member("global", ".")
+        assert [entry.user for entry in client.iter_top("global")] == [".."]
+
+
 @pytest.mark.parametrize(("share", "batched"), [(0.05, False), (0.3, True)], ids=["update", "batcher"])
 def test_updates_count_once(served: Platform, package: Package, share: float, batched: bool) -> None:
     key = make_tenant(served).key
