@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_ANY_BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ANY_BLOCK = re.compile(r"^```(sh|python|js|html)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REFUSED = "# refused"
 """How a comment begins that says of the next line, one command, that it fails."""
 
@@ -19,7 +19,7 @@ def blocks(page: str) -> list[str]:
 
 
 def snippets(page: str) -> list[tuple[str, str]]:
-    """Return (language, text) of the page's shell, Python and JavaScript blocks, in their order."""
+    """Return (language, text) of the page's shell, Python, JavaScript and HTML blocks, in their order."""
     return _ANY_BLOCK.findall((ROOT / page).read_text())
 
 
