@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_ANY_BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ANY_BLOCK = re.compile(r"^```(sh|python|js|html)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^ *(```|~~~)(.*)$", re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
 _REFUSED = "# refused"
@@ -21,7 +21,7 @@ def blocks(page: str) -> list[str]:
 
 
 def snippets(page: str) -> list[tuple[str, str]]:
-    """Return (language, text) of the page's shell, Python and JavaScript blocks, in their order."""
+    """Return (language, text) of the page's shell, Python, JavaScript and HTML blocks, in their order."""
     return _ANY_BLOCK.findall((ROOT / page).read_text())
 
 

@@ -62,17 +62,19 @@ async def apply_tenant(
     scope: str = "admin",
     plan: str = "enterprise",
     quotas: Mapping[str, int] | None = None,
+    origins: Sequence[str] = (),
 ) -> Tenant:
     """Make a tenant with its projects, each with `boards`; return it with its keys.
 
     A board is its key, or the `spec` of a Leaderboard document without tenantRef and project
     (``{"key": "laps", "scoreUpdate": "Best", "tiePolicy": "Shared"}``). `quotas` are ``{"requestsPerSecond": 5}``.
+    `origins` are the web pages' that may read with keys of scope read.
     """
     slug = slug or f"tenant-{next(_numbers)}"
     spec: dict[str, Any] = {
         "slug": slug,
         "plan": plan,
-        "projects": [{"name": name} for name in projects],
+        "projects": [{"name": name, "allowedOrigins": list(origins)} for name in projects],
         "apiKey": {"scope": scope},
     }
     if quotas is not None:

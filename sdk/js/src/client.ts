@@ -10,6 +10,8 @@ import { EventParser } from "./sse.js";
 const MAX_BATCH = 1000;
 // Bytes of updates in one request; the API takes 256 KiB unless the installation says otherwise.
 const MAX_BODY = 250_000;
+// Milliseconds without a byte after which a stream counts as dead: the API sends something every 15 s.
+const SILENCE = 45_000;
 
 export interface ClientOptions {
   /** Milliseconds one attempt may take, 5,000 by default. */
@@ -153,14 +155,14 @@ export class Client {
     return this.#get(path + query({ ...page }), readTop, true);
   }
 
-  /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. */
+  /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. Await each `submit`. */
   batcher(options: { maxBatch?: number; maxDelay?: number } = {}): Batcher {
     return new Batcher(this, options.maxBatch, options.maxDelay);
   }
 
   /**
-   * Follow the top of a leaderboard: the whole top at once, and then whenever it changed. Lost connections are made
-   * anew, without end once the first was made; `signal` ends the iteration without an error.
+   * Follow the top of a leaderboard: the whole top at once, and then whenever it changed. Connections that were lost or
+   * fell silent are made anew, without end once the first was made; `signal` ends the iteration without an error.
    */
   async *watchTop(
     leaderboard: string, options: { limit?: number; signal?: AbortSignal } = {},
@@ -175,7 +177,7 @@ export class Client {
       const stop = new AbortController();
       const abort = (): void => stop.abort();
       signal?.addEventListener("abort", abort);
-      const timer = setTimeout(abort, this.#timeout);
+      let timer = setTimeout(abort, this.#timeout);
       let failure: ApiError | TransportError | null = null;
       try {
         const headers = this.#headers("text/event-stream");
@@ -190,7 +192,10 @@ export class Client {
           const text = new TextDecoder("utf-8", { ignoreBOM: true });
           const pieces = response.body.getReader();
           for (;;) {
+            // A connection that is open at one end only says nothing, and is never closed.
+            timer = setTimeout(abort, SILENCE);
             const piece = await pieces.read();
+            clearTimeout(timer);
             if (piece.done) break;
             const events = parser.push(text.decode(piece.value, { stream: true }));
             retry = parser.retry ?? retry;
@@ -318,8 +323,13 @@ function board(leaderboard: string): string {
 }
 
 function segment(text: string): string {
-  // A URL loses them as steps within its path, even escaped; `members` reads such users.
-  if (text === "." || text === "..") throw new TypeError(`fetch cannot send ${text} within a path`);
+  // URLs take them for steps within the path, escaped too (WHATWG URL 4.1), and would ask for something else.
+  if (text === "." || text === "..") {
+    throw new TypeError(
+      `the id "${text}" cannot be sent in a path, where URLs drop it even escaped: `
+        + "read such users with members or top, and remove them with another client",
+    );
+  }
   return encodeURIComponent(text);
 }
 

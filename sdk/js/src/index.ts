@@ -1,6 +1,6 @@
 export * from "./client.js";
 export type * from "./answers.js";
-export { Batcher } from "./batcher.js";
+export { Batcher, type Submitted } from "./batcher.js";
 export {
   ApiError, Conflict, InDoubt, InsufficientScope, InvalidApiKey, InvalidRequest, LeaderboardError, NotFound, RateLimited,
   TransportError, Unavailable,

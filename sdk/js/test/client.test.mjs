@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import test from "node:test";
-import { ApiError, Client, NotFound, RateLimited, TransportError } from "leaderboard-sdk";
+import { ApiError, Client, EventParser, NotFound, RateLimited, TransportError } from "leaderboard-sdk";
 
 const UPDATED = { leaderboard: "b", user: "u", score: 5, rank: 1, previous_score: null, previous_rank: null };
 const CUT = Symbol("cut");
@@ -123,12 +124,14 @@ test("updates are split at a thousand under keys that repeat", async () => {
   });
 });
 
-test("ids that a path would lose are refused before anything is sent", async () => {
+test("ids that a path would lose are refused before anything is sent, with what to do instead", async () => {
   await serving([], async (client) => {
     for (const id of [".", ".."]) {
-      await assert.rejects(client.rank("b", id), TypeError);
-      await assert.rejects(client.removeMember("b", id), TypeError);
-      await assert.rejects(client.deleteLeaderboard(id), TypeError);
+      const refused = { name: "TypeError", message: `the id "${id}" cannot be sent in a path, where URLs drop it even escaped: `
+        + "read such users with members or top, and remove them with another client" };
+      for (const call of ["rank", "around", "removeMember"]) await assert.rejects(client[call]("b", id), refused, call);
+      for (const call of ["top", "getLeaderboard", "deleteLeaderboard"]) await assert.rejects(client[call](id), refused, call);
+      await assert.rejects(client.watchTop(id).next(), refused);
     }
   });
 });
@@ -140,4 +143,55 @@ test("the public top is read without the key", async () => {
     assert.equal(seen[0].auth, undefined);
     assert.equal(seen[0].url, "/v1/public/acme/default/leaderboards/b/top?limit=3");
   });
+});
+
+/** Resolves when a client's stream has read this piece of text. */
+function read(t, wanted) {
+  const push = EventParser.prototype.push;
+  return new Promise((resolve) => {
+    t.mock.method(EventParser.prototype, "push", function (piece) {
+      if (piece === wanted) resolve();
+      return push.call(this, piece);
+    });
+  });
+}
+
+test("a stream that fell silent is made anew, and a comment is no silence", { timeout: 30_000 }, async (t) => {
+  const asked = [];
+  const streams = [];
+  const top = (total) => `id: ${total}\nevent: top\ndata: {"leaderboard":"b","total":${total},"entries":[]}\n\n`;
+  const server = createServer((request, response) => {
+    asked.push(request.headers["last-event-id"]);
+    streams.push(response);
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write(`retry: 1\n${top(asked.length)}`);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // Only the client's clock: the server and its connections are real, and the server never closes one.
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const end = new AbortController();
+  try {
+    const tops = new Client(`http://127.0.0.1:${server.address().port}`).watchTop("b", { signal: end.signal });
+    assert.equal((await tops.next()).value.total, 1);
+    t.mock.timers.tick(3_600_000); // whoever is busy with a top does not listen, and hears no silence
+    let next = tops.next();
+    t.mock.timers.tick(44_999);
+    const heartbeat = read(t, ":\n\n");
+    streams[0].write(":\n\n");
+    await heartbeat;
+    t.mock.timers.tick(44_999);
+    const gone = once(streams[0], "close");
+    streams[0].write(top(7));
+    assert.equal((await Promise.race([next, gone])).value?.total, 7);
+    next = tops.next();
+    t.mock.timers.tick(45_000);
+    await gone;
+    t.mock.timers.tick(5000); // the pause before it connects again
+    assert.equal((await next).value.total, 2);
+    assert.deepEqual(asked, [undefined, "7"]);
+  } finally {
+    end.abort();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
 });

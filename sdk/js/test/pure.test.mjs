@@ -98,36 +98,98 @@ class Sent {
 test("a batcher sends maxBatch at once and the rest on close", async () => {
   const sent = new Sent();
   const batcher = new Batcher(sent, 2, 3_600_000);
-  const results = ["a", "b", "c"].map((user, score) => batcher.submit("b", user, { score }));
+  const submitted = await Promise.all(["a", "b", "c"].map((user, score) => batcher.submit("b", user, { score })));
   await batcher.close();
   assert.deepEqual(sent.batches, [["a", "b"], ["c"]]);
-  assert.deepEqual((await Promise.all(results)).map((each) => each.rank), [0, 1, 2]);
+  assert.deepEqual((await Promise.all(submitted.map((each) => each.result))).map((each) => each.rank), [0, 1, 2]);
 });
 
 test("a batcher sends fewer after its delay", async () => {
   const batcher = new Batcher(new Sent(), 500, 1);
-  assert.equal((await batcher.submit("b", "a", { score: 4 })).rank, 4);
+  const { result } = await batcher.submit("b", "a", { score: 4 });
+  assert.equal((await result).rank, 4);
   await batcher.close();
 });
 
+test("an update handed in as soon as the last one is answered is sent too", async () => {
+  const sent = new Sent();
+  const sender = { updateMany: async (updates) => (await new Promise(setImmediate), sent.updateMany(updates)) };
+  const batcher = new Batcher(sender, 1, 3_600_000);
+  for (const score of [1, 2]) {
+    const { result } = await batcher.submit("b", "a", { score });
+    assert.equal((await result).rank, score);
+  }
+});
+
+/** What became of the results of all these. */
+async function settled(batcher, users) {
+  const submitted = await Promise.all(users.map((user) => batcher.submit("b", user, { score: 1 })));
+  return Promise.allSettled(submitted.map((each) => each.result));
+}
+
 test("a refused update rejects alone", async () => {
-  const batcher = new Batcher(new Sent(), 3, 3_600_000);
-  const results = await Promise.allSettled(["a", "bad", "c"].map((user) => batcher.submit("b", user, { score: 1 })));
+  const results = await settled(new Batcher(new Sent(), 3, 3_600_000), ["a", "bad", "c"]);
   assert.deepEqual(results.map((each) => each.status), ["fulfilled", "rejected", "fulfilled"]);
   assert.ok(results[1].reason instanceof InvalidRequest);
 });
 
-test("a batch that fails rejects all of it, and the next one is sent", async () => {
-  const sent = new Sent();
-  const failure = new Error("no");
-  const failing = { updateMany: () => (sent.batches.length > 0 ? sent.updateMany([]) : (sent.batches.push([]), Promise.reject(failure))) };
-  const batcher = new Batcher(failing, 2, 3_600_000);
-  const results = await Promise.allSettled(["a", "b"].map((user) => batcher.submit("b", user, { score: 1 })));
-  assert.deepEqual(results.map((each) => each.reason), [failure, failure]);
-  failing.updateMany = (updates) => sent.updateMany(updates);
-  const next = ["c", "d"].map((user) => batcher.submit("b", user, { score: 1 }));
-  assert.equal((await next[1]).user, "d");
+test("a refusal can be looked at after it came", async () => {
+  const batcher = new Batcher(new Sent());
+  const { result } = await batcher.submit("b", "bad", { score: 1 });
   await batcher.close();
+  await new Promise(setImmediate); // here Node.js would end the process for a rejection that nobody handles
+  await assert.rejects(result, InvalidRequest);
+});
+
+test("a batch that fails rejects all of it, and the next one is sent", async () => {
+  const failure = new Error("no");
+  const sent = new Sent();
+  const sender = { updateMany: () => Promise.reject(failure) };
+  const batcher = new Batcher(sender, 2, 3_600_000);
+  assert.deepEqual((await settled(batcher, ["a", "b"])).map((each) => each.reason), [failure, failure]);
+  sender.updateMany = (updates) => sent.updateMany(updates);
+  assert.deepEqual((await settled(batcher, ["c", "d"])).map((each) => each.value.user), ["c", "d"]);
+  await batcher.close();
+});
+
+test("a batcher whose updates are not sent takes 10,000 and lets the next ones wait for room, in their order", async () => {
+  const sent = new Sent();
+  let answer;
+  const answered = new Promise((resolve) => (answer = resolve));
+  const sender = { updateMany: (updates) => answered.then(() => sent.updateMany(updates)) };
+  const batcher = new Batcher(sender, 4, 3_600_000);
+  const taken = [];
+  const submit = async (user) => {
+    const submitted = await batcher.submit("b", user, { score: 1 });
+    taken.push(user);
+    return submitted.result;
+  };
+  // Four are on their way, 10,000 wait.
+  const users = Array.from({ length: 10_007 }, (_, number) => `u${number}`);
+  const results = users.map(submit);
+  await new Promise(setImmediate);
+  assert.deepEqual(taken, users.slice(0, 10_004));
+  const closing = batcher.close();
+  answer();
+  await closing;
+  assert.deepEqual((await Promise.all(results)).map((each) => each.user), users);
+  assert.deepEqual(taken, users);
+  assert.deepEqual(sent.batches.flat(), users);
+});
+
+test("room is there again as soon as a batch is on its way", async () => {
+  const batches = [];
+  const sender = { updateMany: (updates) => new Promise((resolve) => batches.push(() => resolve(updates))) };
+  const batcher = new Batcher(sender, 2, 3_600_000);
+  for (let number = 0; number < 10_002; number += 1) await batcher.submit("b", `u${number}`, { score: 1 });
+  const taken = [];
+  const late = ["a", "b", "c"].map((user) => batcher.submit("b", user, { score: 1 }).then(() => taken.push(user)));
+  await new Promise(setImmediate);
+  assert.deepEqual(taken, []);
+  batches[0](); // the next two are sent, though not answered
+  await Promise.all(late.slice(0, 2));
+  await new Promise(setImmediate);
+  assert.deepEqual(taken, ["a", "b"]);
 });
 
 test("a batcher takes no update that is none, and none after close", async () => {

@@ -6,7 +6,10 @@ const { url, key, count, users, batched } = JSON.parse(readFileSync(0, "utf8"));
 const client = new Client(url, key, { maxAttempts: 20, maxWait: 120_000 });
 if (batched) {
   const batcher = client.batcher({ maxBatch: 100 });
-  const results = Array.from({ length: count }, (_, number) => batcher.submit("global", `u${number % users}`, { increment: 1 }));
+  const results = [];
+  for (let number = 0; number < count; number += 1) {
+    results.push((await batcher.submit("global", `u${number % users}`, { increment: 1 })).result);
+  }
   await batcher.close();
   await Promise.all(results);
 } else {

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +12,34 @@ import pytest
 from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.conformance import CASES, filled
-from support.docs import ROOT, blocks, run, snippets
+from support.docs import blocks, run, snippets
 from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
+from support.js_package import Package, build_package
 from support.platform import Platform
 from support.tenants import make_tenant
+
+HERE = Path(__file__).parent
 
 _runs = itertools.count(1)
 
 
-class Package:
-    """A copy of sdk/js in which programs can be run; the name of the package leads to what was built there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._env = os.environ | {"PATH": f"{find_node()}:{os.environ['PATH']}"}
-
-    def run(self, *command: str, given: Any = None, **env: str) -> str:
-        """Run it with `given` as JSON on its standard input; return what it printed."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._env | env,
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    folder = tmp_path_factory.mktemp("js") / "sdk"
-    shutil.copytree(ROOT / "sdk/js", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    for script in Path(__file__).parent.glob("*.mjs"):
-        shutil.copy(script, folder)
-    built = Package(folder)
-    built.run("npm", "ci", "--no-audit", "--no-fund")
-    built.run("npm", "run", "build")
+    built = build_package(tmp_path_factory.mktemp("js") / "sdk")
+    for script in HERE.glob("*.mjs"):
+        shutil.copy(script, built.folder)
     return built
+
+
+# node16 is what lets no CommonJS program require a module that is none, as Node.js 20 does not.
+@pytest.mark.parametrize(("kind", "module"), [("module", "nodenext"), ("commonjs", "node16")])
+def test_typescript_finds_the_types_and_refuses_what_is_wrong(
+    package: Package, tmp_path: Path, kind: str, module: str
+) -> None:
+    shutil.copytree(HERE / "types", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "package.json").write_text(json.dumps({"private": True, "type": kind}))
+    package.install_into(tmp_path)
+    package.run("node_modules/.bin/tsc", "--noEmit", "--project", str(tmp_path), "--module", module)
 
 
 def test_its_own_tests_pass(package: Package) -> None:
@@ -87,6 +74,25 @@ def test_case_holds(served: Platform, package: Package, case: dict[str, Any]) ->
     tenant = make_tenant(served)
     case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
     package.run("node", "conformance.mjs", given={"url": served.url, "key": tenant.key, "case": case})
+
+
+def test_users_whom_a_path_would_lose_are_updated_and_read(served: Platform, package: Package) -> None:
+    steps: list[dict[str, Any]] = [
+        {"call": "update", "args": {"leaderboard": "global", "user": user, "increment": 5}, "expect": {"user": user}}
+        for user in (".", "..")
+    ]
+    ids = {"leaderboard": "global", "ids": [".", ".."]}
+    steps.append(
+        {"call": "members", "args": ids, "expect": {"entries": [{"user": ".", "score": 5}, {"user": "..", "score": 5}]}}
+    )
+    key = make_tenant(served).key
+    package.run(
+        "node", "conformance.mjs", given={"url": served.url, "key": key, "case": {"boards": [], "steps": steps}}
+    )
+    with Client(served.url, key) as client:  # which the page says to use for the rest
+        assert client.rank("global", "..").score == 5
+        client.remove_member("global", ".")
+        assert [entry.user for entry in client.iter_top("global")] == [".."]
 
 
 @pytest.mark.parametrize(("share", "batched"), [(0.05, False), (0.3, True)], ids=["update", "batcher"])

@@ -1,0 +1,40 @@
+// A program as its users write them; it is compiled, not run.
+import {
+  ApiError, type Batcher, Client, type Entry, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
+  type UpdateResult,
+} from "leaderboard-sdk";
+
+export async function play(client: Client, signal: AbortSignal): Promise<string[]> {
+  const one: UpdateResult = await client.update("season-1", "u42", { increment: 5, idempotencyKey: "match-7" });
+  // Who fell out has no rank: it cannot be used as a number before it was looked at.
+  const said: string[] = [one.rank === null ? "out" : one.rank.toFixed()];
+
+  const results = await client.updateMany([{ leaderboard: "season-1", user: "u42", score: 5 }]);
+  for (const result of results) said.push(result instanceof ApiError ? result.type : result.user);
+
+  const batcher: Batcher = client.batcher({ maxBatch: 100, maxDelay: 10 });
+  const submitted: Submitted = await batcher.submit("season-1", "u42", { increment: 5 });
+  await batcher.close();
+  said.push((await submitted.result).score.toFixed());
+
+  let page: Top = await client.top("season-1", { limit: 10 });
+  if (page.nextCursor !== null) page = await client.top("season-1", { cursor: page.nextCursor });
+  const entries: Entry[] = page.entries;
+  for await (const entry of client.iterTop("season-1", { pageSize: 50 })) entries.push(entry);
+  for await (const board of client.iterLeaderboards()) said.push(board.key);
+  for await (const top of client.watchTop("season-1", { limit: 3, signal })) said.push(top.entries[0]?.user ?? "nobody");
+  return said;
+}
+
+export async function rank(url: string, key: string, user: string): Promise<number | string | null> {
+  const client = new Client(url, key, { timeout: 1000, maxAttempts: 2, maxWait: 5000 });
+  try {
+    return (await client.rank("season-1", user)).rank;
+  } catch (error) {
+    if (error instanceof NotFound) return error.traceId;
+    if (error instanceof RateLimited) return error.retryAfter;
+    if (error instanceof InDoubt) return error.idempotencyKey;
+    if (error instanceof TransportError) return error.sent ? "perhaps" : "no";
+    throw error;
+  }
+}
