@@ -1,7 +1,7 @@
 """The client for asyncio: one connection pool, any number of tasks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
@@ -35,7 +35,7 @@ class AsyncClient:
 
     `timeout` are the seconds one attempt may take to connect, to send and to be answered, each. A call makes up to
     `max_attempts`, and spends up to `max_wait` seconds in pauses between them. `http` is a client of your own (proxies,
-    certificates, limits), which you close yourself and whose time-outs count.
+    certificates, limits), which you close yourself and whose time-outs count. `sleep` makes the pauses, in seconds.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class AsyncClient:
         max_attempts: int = 5,
         max_wait: float = 30.0,
         http: httpx.AsyncClient | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout)
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base_url!r})"
@@ -140,7 +142,7 @@ class AsyncClient:
                         pause = watch.refused(answer)
             except httpx.TransportError as error:
                 pause = watch.ended(lost(error))
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
 
     async def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""
@@ -245,4 +247,4 @@ class AsyncClient:
                 step = state.answered(answer)
             if isinstance(step, Done):
                 return step.value
-            await asyncio.sleep(step.seconds)
+            await self._sleep(step.seconds)

@@ -1,7 +1,7 @@
 """The client that blocks: one connection pool, any number of threads."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
@@ -35,7 +35,7 @@ class Client:
 
     `timeout` are the seconds one attempt may take to connect, to send and to be answered, each. A call makes up to
     `max_attempts`, and spends up to `max_wait` seconds in pauses between them. `http` is a client of your own (proxies,
-    certificates, limits), which you close yourself and whose time-outs count.
+    certificates, limits), which you close yourself and whose time-outs count. `sleep` makes the pauses, in seconds.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Client:
         max_attempts: int = 5,
         max_wait: float = 30.0,
         http: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.Client(timeout=timeout)
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base_url!r})"
@@ -138,7 +140,7 @@ class Client:
                         pause = watch.refused(answer)
             except httpx.TransportError as error:
                 pause = watch.ended(lost(error))
-            time.sleep(pause)
+            self._sleep(pause)
 
     def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""
@@ -242,4 +244,4 @@ class Client:
                 step = state.answered(answer)
             if isinstance(step, Done):
                 return step.value
-            time.sleep(step.seconds)
+            self._sleep(step.seconds)

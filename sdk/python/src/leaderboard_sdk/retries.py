@@ -5,6 +5,8 @@ import enum
 import json
 import random
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 from leaderboard_sdk.answers import UpdateResult
@@ -145,7 +147,7 @@ class Attempts(Generic[T]):
 
 def refusal(answer: Answer) -> ApiError:
     """Return the error that an answer is."""
-    retry_after = _seconds(answer.headers.get("retry-after"))
+    retry_after = _seconds(answer.headers.get("retry-after"), sent=_moment(answer.headers.get("date")))
     return of_problem(answer.status, _document(answer.content), retry_after=retry_after)
 
 
@@ -172,6 +174,17 @@ def _document(content: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _seconds(text: str | None) -> float | None:
-    # The API sends whole seconds; a date (a proxy's) is read as none, and the back-off decides.
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+def _seconds(text: str | None, *, sent: datetime | None) -> float | None:
+    if text is not None and text.isascii() and text.isdigit():
+        return float(text)  # what the API sends; a proxy's may be a moment
+    # Both moments are of the sender's clock, which need not agree with this machine's.
+    until = _moment(text)
+    return None if until is None or sent is None else max(0.0, (until - sent).total_seconds())
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        # HTTP knows no zone but GMT (RFC 9110 5.6.7).
+        return None if text is None else parsedate_to_datetime(text).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
