@@ -23,6 +23,8 @@ from leaderboard_sdk.answers import (
     Usage,
 )
 from leaderboard_sdk.async_batcher import AsyncBatcher
+from leaderboard_sdk.batcher import MAX_WAITING
+from leaderboard_sdk.errors import LeaderboardError
 from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
 from leaderboard_sdk.transport import lost
 from leaderboard_sdk.watching import SILENCE, Watch
@@ -90,7 +92,7 @@ class AsyncClient:
         """Update many scores, 1,000 in a request. Returns one result each in their order, an ApiError where refused.
 
         Raises LeaderboardError where a whole request failed; requests before it were done. Repeat the same updates
-        under a key of your own, and those count once.
+        under its `idempotency_key`, or under a key of your own that they had, and those count once.
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
@@ -228,9 +230,23 @@ class AsyncClient:
         """Read the best entries of an open leaderboard; the API key is not sent."""
         return await self._run(core.public_top(tenant, project, leaderboard, limit=limit, offset=offset, cursor=cursor))
 
-    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02) -> AsyncBatcher:
-        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds."""
-        return AsyncBatcher(self, max_batch=max_batch, max_delay=max_delay)
+    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02, max_waiting: int = MAX_WAITING) -> AsyncBatcher:
+        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds.
+
+        `max_waiting` may wait to be sent; past it `submit` waits too, so that a slow API slows who feeds it.
+        """
+        return AsyncBatcher(self, max_batch=max_batch, max_delay=max_delay, max_waiting=max_waiting)
+
+    async def _update_each(self, updates: Iterable[Update]) -> list[UpdateResult | LeaderboardError]:
+        results: list[UpdateResult | LeaderboardError] = []
+        for call in core.update_many(updates, idempotency_key=None):
+            try:
+                part = await self._run(call)
+            except LeaderboardError as error:
+                results += core.each_failed(call, error)
+            else:
+                results += part
+        return results
 
     async def _run(self, call: Call[T]) -> T:
         state = attempts(call, self._patience)

@@ -53,6 +53,10 @@ class Call(Generic[T]):
     idempotency_key: str | None = None
     public: bool = False
     """Sent without the API key."""
+    whole_key: str | None = None
+    """The key of the batch that this request is a part of."""
+    updates: int = 0
+    """How many a request of a batch has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +145,7 @@ class Attempts(Generic[T]):
     def _give_up(self, error: LeaderboardError) -> Done[T]:
         if self._partial is not None:
             return self._partial  # which says for each update what is known of it
-        error.idempotency_key = self._call.idempotency_key
+        error.idempotency_key = self._call.whole_key or self._call.idempotency_key
         raise error
 
 
