@@ -159,7 +159,10 @@ class AsyncClient:
         return await self._run(core.members(leaderboard, ids))
 
     async def remove_member(self, leaderboard: str, user: str) -> None:
-        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it."""
+        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it.
+
+        Raises ValueError for the user `..`, whose path a proxy may take for that of the leaderboard.
+        """
         await self._run(core.remove_member(leaderboard, user))
 
     async def list_leaderboards(self, *, limit: int | None = None, cursor: str | None = None) -> LeaderboardPage:

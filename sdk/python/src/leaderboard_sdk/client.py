@@ -156,7 +156,10 @@ class Client:
         return self._run(core.members(leaderboard, ids))
 
     def remove_member(self, leaderboard: str, user: str) -> None:
-        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it."""
+        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it.
+
+        Raises ValueError for the user `..`, whose path a proxy may take for that of the leaderboard.
+        """
         self._run(core.remove_member(leaderboard, user))
 
     def list_leaderboards(self, *, limit: int | None = None, cursor: str | None = None) -> LeaderboardPage:

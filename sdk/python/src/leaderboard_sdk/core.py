@@ -162,6 +162,9 @@ def members(leaderboard: str, ids: Sequence[str]) -> Call[Members]:
 
 def remove_member(leaderboard: str, user: str) -> Call[None]:
     """Take a user off."""
+    if user == "..":
+        # A proxy that resolves steps within a path would make of it the deletion of the whole leaderboard.
+        raise ValueError("the user .. cannot be removed: its path may be taken for that of the leaderboard")
     return _delete(f"{_board(leaderboard)}/members/{_segment(user)}")
 
 
@@ -220,7 +223,7 @@ def _board(leaderboard: str) -> str:
 
 
 def _segment(text: str) -> str:
-    if text in (".", ".."):  # which a URL would lose as steps within its path
+    if text in (".", ".."):  # which a URL would lose as steps within its path; the API reads them escaped
         return text.replace(".", "%2E")
     return quote(text, safe="")
 
