@@ -1,6 +1,7 @@
 """10,000 increments through a proxy that cuts, delays and repeats: each counts once."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from leaderboard_sdk import AsyncClient, Client
 from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
@@ -27,6 +28,18 @@ async def test_updates_count_once(served: Platform) -> None:
                     await client.update("global", f"u{number % USERS}", increment=1)
 
             await asyncio.gather(*(work() for _ in range(16)))
+    _assert_each_counted_once(served, key, proxy)
+
+
+def test_updates_of_threads_count_once(served: Platform) -> None:
+    key = make_tenant(served).key
+    with (
+        FaultProxy(served.url, share=0.05).running() as proxy,
+        Client(proxy.url, key, **SAFE) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        done = threads.map(lambda number: client.update("global", f"u{number % USERS}", increment=1), range(COUNT))
+        assert all(result.leaderboard == "global" for result in done)
     _assert_each_counted_once(served, key, proxy)
 
 

@@ -1,11 +1,15 @@
 """What is tried again, and when."""
 
+import copy
 import json
+import pickle
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from leaderboard_sdk import Conflict, InDoubt, NotFound, RateLimited, TransportError, Update, core
-from leaderboard_sdk.retries import Answer, Attempts, Done, Patience, Wait
+from leaderboard_sdk import ApiError, Conflict, InDoubt, NotFound, RateLimited, TransportError, Update, core
+from leaderboard_sdk.retries import Answer, Attempts, Done, Patience, Wait, refusal
 
 
 def _attempts(call, *, max_attempts=5, max_wait=30.0):
@@ -79,3 +83,33 @@ def test_updates_are_split_at_a_thousand_under_keys_that_repeat() -> None:
     calls = core.update_many(updates, idempotency_key="k")
     assert [len(json.loads(call.content)["updates"]) for call in calls] == [1000, 1000, 1]
     assert [call.idempotency_key for call in calls] == ["k", "k.1", "k.2"]
+
+
+def test_a_batch_whose_second_request_failed_is_repeated_whole_under_the_key_of_the_first() -> None:
+    updates = [Update(leaderboard="b", user="u", increment=1)] * 1001
+    second = core.update_many(updates, idempotency_key=None)[1]
+    with pytest.raises(TransportError) as raised:
+        _attempts(second, max_attempts=1).lost(LOST)
+    key = raised.value.idempotency_key
+    assert [call.idempotency_key for call in core.update_many(updates, idempotency_key=key)] == [
+        key,
+        second.idempotency_key,
+    ]
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_errors_are_copied_whole(again) -> None:
+    refused = refusal(_problem(429, "rate-limited", **{"retry-after": "3"}))
+    refused.idempotency_key = "k"
+    for error in (refused, LOST):
+        twin = again(error)
+        assert (type(twin), str(twin), twin.__dict__) == (type(error), str(error), error.__dict__)
+
+
+@given(st.text(), st.text())
+@example("Thu, 99 Foo 99999999999999999999 99:99:99 +9999999999999", "Wed, 21 Oct 2015 07:28:00 GMT")
+@example("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -2400")
+def test_no_header_of_an_answer_hides_its_error(retry_after: str, date: str) -> None:
+    error = refusal(_problem(503, "overloaded", **{"retry-after": retry_after, "date": date}))
+    assert isinstance(error, ApiError)
+    assert error.retry_after is None or error.retry_after >= 0

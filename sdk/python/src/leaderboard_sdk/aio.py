@@ -1,7 +1,7 @@
 """The client for asyncio: one connection pool, any number of tasks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
@@ -23,6 +23,8 @@ from leaderboard_sdk.answers import (
     Usage,
 )
 from leaderboard_sdk.async_batcher import AsyncBatcher
+from leaderboard_sdk.batcher import MAX_WAITING
+from leaderboard_sdk.errors import LeaderboardError
 from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
 from leaderboard_sdk.transport import lost
 from leaderboard_sdk.watching import SILENCE, Watch
@@ -35,7 +37,7 @@ class AsyncClient:
 
     `timeout` are the seconds one attempt may take to connect, to send and to be answered, each. A call makes up to
     `max_attempts`, and spends up to `max_wait` seconds in pauses between them. `http` is a client of your own (proxies,
-    certificates, limits), which you close yourself and whose time-outs count.
+    certificates, limits), which you close yourself and whose time-outs count. `sleep` makes the pauses, in seconds.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class AsyncClient:
         max_attempts: int = 5,
         max_wait: float = 30.0,
         http: httpx.AsyncClient | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout)
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base_url!r})"
@@ -88,7 +92,7 @@ class AsyncClient:
         """Update many scores, 1,000 in a request. Returns one result each in their order, an ApiError where refused.
 
         Raises LeaderboardError where a whole request failed; requests before it were done. Repeat the same updates
-        under a key of your own, and those count once.
+        under its `idempotency_key`, or under a key of your own that they had, and those count once.
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
@@ -140,7 +144,7 @@ class AsyncClient:
                         pause = watch.refused(answer)
             except httpx.TransportError as error:
                 pause = watch.ended(lost(error))
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
 
     async def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""
@@ -155,7 +159,10 @@ class AsyncClient:
         return await self._run(core.members(leaderboard, ids))
 
     async def remove_member(self, leaderboard: str, user: str) -> None:
-        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it."""
+        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it.
+
+        Raises ValueError for the user `..`, whose path a proxy may take for that of the leaderboard.
+        """
         await self._run(core.remove_member(leaderboard, user))
 
     async def list_leaderboards(self, *, limit: int | None = None, cursor: str | None = None) -> LeaderboardPage:
@@ -226,9 +233,23 @@ class AsyncClient:
         """Read the best entries of an open leaderboard; the API key is not sent."""
         return await self._run(core.public_top(tenant, project, leaderboard, limit=limit, offset=offset, cursor=cursor))
 
-    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02) -> AsyncBatcher:
-        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds."""
-        return AsyncBatcher(self, max_batch=max_batch, max_delay=max_delay)
+    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02, max_waiting: int = MAX_WAITING) -> AsyncBatcher:
+        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds.
+
+        `max_waiting` may wait to be sent; past it `submit` waits too, so that a slow API slows who feeds it.
+        """
+        return AsyncBatcher(self, max_batch=max_batch, max_delay=max_delay, max_waiting=max_waiting)
+
+    async def _update_each(self, updates: Iterable[Update]) -> list[UpdateResult | LeaderboardError]:
+        results: list[UpdateResult | LeaderboardError] = []
+        for call in core.update_many(updates, idempotency_key=None):
+            try:
+                part = await self._run(call)
+            except LeaderboardError as error:
+                results += core.each_failed(call, error)
+            else:
+                results += part
+        return results
 
     async def _run(self, call: Call[T]) -> T:
         state = attempts(call, self._patience)
@@ -245,4 +266,4 @@ class AsyncClient:
                 step = state.answered(answer)
             if isinstance(step, Done):
                 return step.value
-            await asyncio.sleep(step.seconds)
+            await self._sleep(step.seconds)

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self
 
-from leaderboard_sdk.answers import Item, Update, UpdateResult
-from leaderboard_sdk.errors import ApiError
+from leaderboard_sdk import core
+from leaderboard_sdk.answers import Update, UpdateResult
+from leaderboard_sdk.errors import LeaderboardError
 
 MAX_WAITING = 10_000
-"""Updates that may wait to be sent; past it `submit` blocks, so that a slow API slows who feeds it."""
+"""Twenty requests of the default size."""
 
 _Waiting = tuple[Update, "Future[UpdateResult]"]
 
@@ -20,21 +21,26 @@ _Waiting = tuple[Update, "Future[UpdateResult]"]
 class Sender(Protocol):
     """What a batcher needs of a client."""
 
-    def update_many(self, updates: Iterable[Update]) -> list[Item]:
-        """Send the updates, return one result each."""
+    def _update_each(self, updates: Iterable[Update]) -> list[UpdateResult | LeaderboardError]:
+        """Send the updates, return for each its own result or its own error."""
 
 
 class Batcher:
     """Sends up to `max_batch` updates, or those of `max_delay` seconds, in one request; one request at a time.
 
     So updates of one user are applied in the order they were submitted. Use it in a `with` block, or close it.
+    `max_waiting` may wait to be sent.
     """
 
-    def __init__(self, client: Sender, *, max_batch: int = 500, max_delay: float = 0.02) -> None:
+    def __init__(
+        self, client: Sender, *, max_batch: int = 500, max_delay: float = 0.02, max_waiting: int = MAX_WAITING
+    ) -> None:
+        if max_waiting < 1:
+            raise ValueError("max_waiting must be at least 1")
         self._client = client
         self._max_batch = max_batch
         self._max_delay = max_delay
-        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(max_waiting)
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="leaderboard-batcher", daemon=True)
@@ -53,10 +59,11 @@ class Batcher:
     ) -> "Future[UpdateResult]":
         """Hand in an update. Its future has its own result, or raises its own LeaderboardError.
 
-        Raises ValueError for an update that is none and RuntimeError after `close`.
+        Blocks while `max_waiting` wait to be sent, so never call it from a future's callback, which may hold up the
+        sending. Raises ValueError for an update that cannot be sent and RuntimeError after `close`.
         """
         update = Update(leaderboard=leaderboard, user=user, increment=increment, score=score)
-        update.body()
+        core.encoded(update)  # raises here and not for the others of its batch
         future: Future[UpdateResult] = Future()
         future.set_running_or_notify_cancel()  # it cannot be cancelled: it may be on its way
         with self._lock:
@@ -69,8 +76,8 @@ class Batcher:
         """Send what waits and return when all of it is answered."""
         with self._lock:
             if not self._closed:
-                self._closed = True
                 self._waiting.put(None)
+                self._closed = True
         self._thread.join()
 
     def _work(self) -> None:
@@ -94,13 +101,13 @@ class Batcher:
 
     def _send(self, batch: list[_Waiting]) -> None:
         try:
-            results = self._client.update_many([update for update, _ in batch])
+            results = self._client._update_each([update for update, _ in batch])
         except Exception as error:  # noqa: BLE001  # whatever it was, it is raised where the results are waited for
             for _, future in batch:
                 future.set_exception(error)
             return
         for (_, future), result in zip(batch, results, strict=True):
-            if isinstance(result, ApiError):
+            if isinstance(result, LeaderboardError):
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -1,7 +1,7 @@
 """The client that blocks: one connection pool, any number of threads."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,7 +22,8 @@ from leaderboard_sdk.answers import (
     UpdateResult,
     Usage,
 )
-from leaderboard_sdk.batcher import Batcher
+from leaderboard_sdk.batcher import MAX_WAITING, Batcher
+from leaderboard_sdk.errors import LeaderboardError
 from leaderboard_sdk.retries import Answer, Call, Done, Patience, attempts
 from leaderboard_sdk.transport import lost
 from leaderboard_sdk.watching import SILENCE, Watch
@@ -35,7 +36,7 @@ class Client:
 
     `timeout` are the seconds one attempt may take to connect, to send and to be answered, each. A call makes up to
     `max_attempts`, and spends up to `max_wait` seconds in pauses between them. `http` is a client of your own (proxies,
-    certificates, limits), which you close yourself and whose time-outs count.
+    certificates, limits), which you close yourself and whose time-outs count. `sleep` makes the pauses, in seconds.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Client:
         max_attempts: int = 5,
         max_wait: float = 30.0,
         http: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.Client(timeout=timeout)
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base_url!r})"
@@ -88,7 +91,7 @@ class Client:
         """Update many scores, 1,000 in a request. Returns one result each in their order, an ApiError where refused.
 
         Raises LeaderboardError where a whole request failed; requests before it were done. Repeat the same updates
-        under a key of your own, and those count once.
+        under its `idempotency_key`, or under a key of your own that they had, and those count once.
         """
         results: list[Item] = []
         for call in core.update_many(updates, idempotency_key=idempotency_key):
@@ -138,7 +141,7 @@ class Client:
                         pause = watch.refused(answer)
             except httpx.TransportError as error:
                 pause = watch.ended(lost(error))
-            time.sleep(pause)
+            self._sleep(pause)
 
     def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""
@@ -153,7 +156,10 @@ class Client:
         return self._run(core.members(leaderboard, ids))
 
     def remove_member(self, leaderboard: str, user: str) -> None:
-        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it."""
+        """Take a user off. Who is not on the board raises NotFound, unless an earlier attempt may have done it.
+
+        Raises ValueError for the user `..`, whose path a proxy may take for that of the leaderboard.
+        """
         self._run(core.remove_member(leaderboard, user))
 
     def list_leaderboards(self, *, limit: int | None = None, cursor: str | None = None) -> LeaderboardPage:
@@ -223,9 +229,23 @@ class Client:
         """Read the best entries of an open leaderboard; the API key is not sent."""
         return self._run(core.public_top(tenant, project, leaderboard, limit=limit, offset=offset, cursor=cursor))
 
-    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02) -> Batcher:
-        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds."""
-        return Batcher(self, max_batch=max_batch, max_delay=max_delay)
+    def batcher(self, *, max_batch: int = 500, max_delay: float = 0.02, max_waiting: int = MAX_WAITING) -> Batcher:
+        """Return a batcher, which sends updates together: `max_batch`, or those of `max_delay` seconds.
+
+        `max_waiting` may wait to be sent; past it `submit` waits too, so that a slow API slows who feeds it.
+        """
+        return Batcher(self, max_batch=max_batch, max_delay=max_delay, max_waiting=max_waiting)
+
+    def _update_each(self, updates: Iterable[Update]) -> list[UpdateResult | LeaderboardError]:
+        results: list[UpdateResult | LeaderboardError] = []
+        for call in core.update_many(updates, idempotency_key=None):
+            try:
+                part = self._run(call)
+            except LeaderboardError as error:
+                results += core.each_failed(call, error)
+            else:
+                results += part
+        return results
 
     def _run(self, call: Call[T]) -> T:
         state = attempts(call, self._patience)
@@ -242,4 +262,4 @@ class Client:
                 step = state.answered(answer)
             if isinstance(step, Done):
                 return step.value
-            time.sleep(step.seconds)
+            self._sleep(step.seconds)

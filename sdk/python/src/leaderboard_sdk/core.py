@@ -20,7 +20,7 @@ from leaderboard_sdk.answers import (
     UpdateResult,
     Usage,
 )
-from leaderboard_sdk.errors import ApiError
+from leaderboard_sdk.errors import ApiError, LeaderboardError
 from leaderboard_sdk.retries import Call, Repeat
 
 T = TypeVar("T")
@@ -67,13 +67,23 @@ def update_many(updates: Iterable[Update], *, idempotency_key: str | None) -> li
     """The requests for any number of updates, in their order.
 
     The first has the given key, those after it `<key>.1`, `<key>.2`: the same updates in the same order give the same
-    requests under the same keys.
+    requests under the same keys. So what is raised names the given key, whichever request failed.
     """
     key = idempotency_key or new_key()
     return [
-        _batch(part, key=key if index == 0 else f"{key}.{index}")
-        for index, part in enumerate(_parts([_json(update.body()) for update in updates]))
+        _batch(part, key=key if index == 0 else f"{key}.{index}", whole=key)
+        for index, part in enumerate(_parts([encoded(update) for update in updates]))
     ]
+
+
+def encoded(update: Update) -> bytes:
+    """Return it as it is sent. Raises ValueError or TypeError for one that no JSON can say."""
+    return _json(update.body())
+
+
+def each_failed(call: Call[list[Item]], error: LeaderboardError) -> list[LeaderboardError]:
+    """Return what a request that failed is for each of its updates: the error, under the key of that update alone."""
+    return [error.under(f"{call.idempotency_key}:{index}") for index in range(call.updates)]
 
 
 def _parts(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:
@@ -89,7 +99,7 @@ def _parts(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield part
 
 
-def _batch(bodies: Sequence[bytes], *, key: str) -> Call[list[Item]]:
+def _batch(bodies: Sequence[bytes], *, key: str, whole: str) -> Call[list[Item]]:
     def read(body: Any, headers: Mapping[str, str]) -> list[Item]:  # noqa: ARG001  # what every `read` takes
         results = answers.items(body)
         if len(results) != len(bodies):
@@ -107,6 +117,8 @@ def _batch(bodies: Sequence[bytes], *, key: str) -> Call[list[Item]]:
         repeat=Repeat.SAFE,
         content=content,
         idempotency_key=key,
+        whole_key=whole,
+        updates=len(bodies),
     )
 
 
@@ -150,6 +162,9 @@ def members(leaderboard: str, ids: Sequence[str]) -> Call[Members]:
 
 def remove_member(leaderboard: str, user: str) -> Call[None]:
     """Take a user off."""
+    if user == "..":
+        # A proxy that resolves steps within a path would make of it the deletion of the whole leaderboard.
+        raise ValueError("the user .. cannot be removed: its path may be taken for that of the leaderboard")
     return _delete(f"{_board(leaderboard)}/members/{_segment(user)}")
 
 
@@ -208,7 +223,7 @@ def _board(leaderboard: str) -> str:
 
 
 def _segment(text: str) -> str:
-    if text in (".", ".."):  # which a URL would lose as steps within its path
+    if text in (".", ".."):  # which a URL would lose as steps within its path; the API reads them escaped
         return text.replace(".", "%2E")
     return quote(text, safe="")
 

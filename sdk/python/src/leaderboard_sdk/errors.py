@@ -13,8 +13,9 @@ LeaderboardError
     +-- Unavailable       502, 504 and every other 503
 """
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 PREFIX = "/problems/"
 
@@ -26,6 +27,23 @@ class LeaderboardError(Exception):
     """
 
     idempotency_key: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own way makes a copy by calling the class with the message alone, which these do not take.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+    def under(self, idempotency_key: str) -> Self:
+        """Return a copy for one of several updates that failed together, with the key of that one."""
+        own = copy.copy(self)
+        own.idempotency_key = idempotency_key
+        own.__cause__ = self
+        return own
+
+
+def _made_again(kind: type[LeaderboardError], args: tuple[Any, ...], state: Mapping[str, Any]) -> LeaderboardError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class TransportError(LeaderboardError):

@@ -5,6 +5,8 @@ import enum
 import json
 import random
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 from leaderboard_sdk.answers import UpdateResult
@@ -51,6 +53,10 @@ class Call(Generic[T]):
     idempotency_key: str | None = None
     public: bool = False
     """Sent without the API key."""
+    whole_key: str | None = None
+    """The key of the batch that this request is a part of."""
+    updates: int = 0
+    """How many a request of a batch has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,13 +145,13 @@ class Attempts(Generic[T]):
     def _give_up(self, error: LeaderboardError) -> Done[T]:
         if self._partial is not None:
             return self._partial  # which says for each update what is known of it
-        error.idempotency_key = self._call.idempotency_key
+        error.idempotency_key = self._call.whole_key or self._call.idempotency_key
         raise error
 
 
 def refusal(answer: Answer) -> ApiError:
     """Return the error that an answer is."""
-    retry_after = _seconds(answer.headers.get("retry-after"))
+    retry_after = _seconds(answer.headers.get("retry-after"), sent=_moment(answer.headers.get("date")))
     return of_problem(answer.status, _document(answer.content), retry_after=retry_after)
 
 
@@ -172,6 +178,17 @@ def _document(content: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _seconds(text: str | None) -> float | None:
-    # The API sends whole seconds; a date (a proxy's) is read as none, and the back-off decides.
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+def _seconds(text: str | None, *, sent: datetime | None) -> float | None:
+    if text is not None and text.isascii() and text.isdigit():
+        return float(text)  # what the API sends; a proxy's may be a moment
+    # Both moments are of the sender's clock, which need not agree with this machine's.
+    until = _moment(text)
+    return None if until is None or sent is None else max(0.0, (until - sent).total_seconds())
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        # HTTP knows no zone but GMT (RFC 9110 5.6.7).
+        return None if text is None else parsedate_to_datetime(text).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
