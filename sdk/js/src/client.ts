@@ -45,6 +45,9 @@ export class Client {
 
   constructor(baseUrl: string, apiKey: string | null = null, options: ClientOptions = {}) {
     this.#base = baseUrl.replace(/\/+$/, "");
+    if (apiKey !== null && !/^[!-~]+$/.test(apiKey)) {
+      throw new TypeError("the API key is empty, or has characters that no key has; null is for calls without a key");
+    }
     this.#apiKey = apiKey;
     this.#timeout = options.timeout ?? 5000;
     this.#patience = { maxAttempts: options.maxAttempts ?? 5, maxWait: options.maxWait ?? 30_000 };
@@ -200,11 +203,12 @@ export class Client {
             const events = parser.push(text.decode(piece.value, { stream: true }));
             retry = parser.retry ?? retry;
             for (const event of events) {
-              failures = 0;
               if (event.event === "problem") {
                 const problem = JSON.parse(event.data) as { status?: number };
+                if (isTransient(problem.status ?? 0)) continue; // an outage: the API closes, and it is a lost connection
                 throw ofProblem(problem.status ?? 0, problem);
               }
+              failures = 0;
               lastId = event.id;
               if (event.event === "top") yield readAround(JSON.parse(event.data));
               if (signal?.aborted) return;

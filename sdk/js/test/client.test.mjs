@@ -195,3 +195,29 @@ test("a stream that fell silent is made anew, and a comment is no silence", { ti
     await new Promise((resolve) => server.close(resolve));
   }
 });
+
+test("what cannot be a key is said at once", () => {
+  for (const key of ["", "two words", "line\nend", "\u00e9"]) assert.throws(() => new Client("http://127.0.0.1:1", key), TypeError);
+});
+
+test("an outage that ends a stream is outlived, and an event that was cut off is asked for again", async () => {
+  const event = (id) => `id: ${id}\nevent: top\ndata: {"leaderboard":"b","total":${id},"entries":[]}\n\n`;
+  const outage = 'event: problem\ndata: {"type":"/problems/store-unavailable","status":503}\n\n';
+  const answers = [event(1) + outage, outage, event(2) + event(3).slice(0, -20), event(3)];
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push(request.headers["last-event-id"]);
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.end(`retry: 1\n${answers.shift()}`);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const tops = new Client(`http://127.0.0.1:${server.address().port}`, null, { maxAttempts: 1 }).watchTop("b");
+    for (const total of [1, 2, 3]) assert.equal((await tops.next()).value.total, total);
+    await tops.return();
+    assert.deepEqual(asked, [undefined, "1", "1", "2"]);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});

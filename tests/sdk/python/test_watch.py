@@ -94,31 +94,73 @@ def test_where_nobody_listens_it_gives_up_after_its_attempts():
             next(sdk.watch_top("global"))
 
 
-def test_a_connection_that_fell_silent_is_made_again(monkeypatch):
-    monkeypatch.setattr(client, "SILENCE", 0.5)
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-    event = b'retry: 1\nid: %d\nevent: top\ndata: {"leaderboard":"global","total":%d,"entries":[]}\n\n'
-    asked = []
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n"
+EVENT = b'id: %d\nevent: top\ndata: {"leaderboard":"global","total":%d,"entries":[]}\n\n'
+
+
+@contextlib.contextmanager
+def scripted(*answers, close):
+    """(url, what was asked) of a server that gives one answer a connection, which it leaves open or closes."""
+    asked, open_ones = [], []
 
     def answer():
-        for number in (1, 2):
+        for each in answers:
             connection, _ = server.accept()
-            open_ones.append(connection)
-            asked.append(connection.recv(65_536))
-            connection.sendall(head + event % (number, number))
+            asked.append(connection.recv(65_536).lower())
+            connection.sendall(HEAD + each)
+            if close:
+                connection.close()
+            else:
+                open_ones.append(connection)
 
-    open_ones = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=answer)
         thread.start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with Client(url) as sdk, contextlib.closing(sdk.watch_top("global")) as tops:
-            assert [next(tops).total, next(tops).total] == [1, 2]
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
         thread.join(10)
         for connection in open_ones:
             connection.close()
-    assert b"last-event-id" not in asked[0].lower()
-    assert b"last-event-id: 1\r\n" in asked[1].lower()
+
+
+def test_a_connection_that_fell_silent_is_made_again(monkeypatch):
+    monkeypatch.setattr(client, "SILENCE", 0.5)
+    with (
+        scripted(EVENT % (1, 1), EVENT % (2, 2), close=False) as (url, asked),
+        Client(url) as sdk,
+        contextlib.closing(sdk.watch_top("global")) as tops,
+    ):
+        assert [next(tops).total, next(tops).total] == [1, 2]
+    assert b"last-event-id" not in asked[0]
+    assert b"last-event-id: 1\r\n" in asked[1]
+
+
+def test_an_event_that_was_cut_off_is_asked_for_again():
+    with (
+        scripted(EVENT % (1, 1) + (EVENT % (2, 2))[:-20], EVENT % (2, 2), close=True) as (url, asked),
+        Client(url) as sdk,
+        contextlib.closing(sdk.watch_top("global")) as tops,
+    ):
+        assert [next(tops).total, next(tops).total] == [1, 2]
+    assert b"last-event-id: 1\r\n" in asked[1]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_outage_that_ends_a_stream_is_outlived(status):
+    problem = b'event: problem\ndata: {"type":"/problems/store-unavailable","status":%d}\n\n' % status
+    with (
+        scripted(EVENT % (1, 1) + problem, problem, EVENT % (2, 2), close=True) as (url, asked),
+        Client(url, max_attempts=1) as sdk,
+        contextlib.closing(sdk.watch_top("global")) as tops,
+    ):
+        assert [next(tops).total, next(tops).total] == [1, 2]
+    assert b"last-event-id: 1\r\n" in asked[2]
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\nend", "\u00e9"])
+def test_what_cannot_be_a_key_is_said_at_once(key):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="api_key"):
+            kind("http://127.0.0.1:1", key)
 
 
 DATA = st.lists(st.sampled_from(["a", "b: c", "", "é\u2028x"]), min_size=1)

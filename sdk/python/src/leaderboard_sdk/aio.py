@@ -52,7 +52,7 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._api_key = api_key
+        self._api_key = core.checked(api_key)
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.AsyncClient(timeout=timeout)

@@ -51,7 +51,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._api_key = api_key
+        self._api_key = core.checked(api_key)
         self._patience = Patience(max_attempts=max_attempts, max_wait=max_wait)
         self._owned = http is None
         self._http = http or httpx.Client(timeout=timeout)

@@ -36,6 +36,13 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
+def checked(api_key: str | None) -> str | None:
+    """Return the key, or raise ValueError for what cannot be one: an empty variable of the environment, mostly."""
+    if api_key is not None and not (api_key and all("!" <= char <= "~" for char in api_key)):
+        raise ValueError("api_key is empty, or has characters that no key has; None is for calls without a key")
+    return api_key
+
+
 def headers(api_key: str | None, call: Call[Any]) -> dict[str, str]:
     """Return all headers of the call's requests."""
     given = {"Accept": "application/json", **call.headers}

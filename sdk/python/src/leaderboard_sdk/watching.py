@@ -24,6 +24,7 @@ class EventParser:
     def __init__(self, last_id: str = "") -> None:
         self.last_id = last_id
         self.retry = 0.0
+        self._id = last_id
         self._rest = ""
         self._event = ""
         self._data: list[str] = []
@@ -42,6 +43,8 @@ class EventParser:
                 continue
             event, data = self._event or "message", self._data
             self._event, self._data = "", []
+            # Not before: of an event that was cut off after its id, the rest is still to come.
+            self.last_id = self._id
             if data:
                 yield event, "\n".join(data)
 
@@ -53,7 +56,7 @@ class EventParser:
         elif name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry = int(value) / 1000
 
@@ -84,13 +87,18 @@ class Watch:
         return given
 
     def received(self, piece: str) -> Iterator[Top]:
-        """Give the tops in a piece of text. Raises ApiError where the API says why it ends the stream."""
+        """Give the tops in a piece of text. Raises ApiError where the API says why it ends the stream for good.
+
+        Where it ends it for now (an outage), that is a lost connection like any other: `ended` is next.
+        """
         self._connected = True
         for event, data in self._parser.feed(piece):
-            self._failures = 0
             body = json.loads(data)
             if event == "problem":
+                if body.get("status", 0) in TRANSIENT:
+                    continue
                 raise of_problem(body.get("status", 0), body)
+            self._failures = 0
             if event == "top":
                 yield answers.top({**body, "next_cursor": None})
 
