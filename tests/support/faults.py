@@ -1,4 +1,4 @@
-"""A proxy that cuts, delays and repeats, and increments to send through it."""
+"""A proxy that cuts, delays, repeats and answers too late, and increments to send through it."""
 
 import asyncio
 import collections
@@ -11,7 +11,11 @@ from urllib.parse import urlsplit
 COUNT = 10_000
 USERS = 7
 EXPECTED = {f"u{user}": len(range(user, COUNT, USERS)) for user in range(USERS)}
-FAULTS = {"none", "cut before", "cut after", "delay", "repeat"}
+_KINDS = ("cut before", "cut after", "delay", "late", "repeat")
+FAULTS = {"none", *_KINDS}
+TIMEOUT = 1.0
+"""Seconds that a client is to wait for an answer."""
+_LATE = 1.5  # seconds: the client has asked again by then, and has its answer
 
 
 class FaultProxy:
@@ -58,8 +62,7 @@ class FaultProxy:
         try:
             while True:
                 request = await _message(reader)
-                kinds = ["cut before", "cut after", "delay", "repeat"]
-                fault = self._random.choice(kinds) if self._random.random() < self._share else "none"
+                fault = self._random.choice(_KINDS) if self._random.random() < self._share else "none"
                 self.done[fault] += 1
                 if fault == "cut before":
                     return
@@ -70,6 +73,8 @@ class FaultProxy:
                     answer = await _message(up_reader)
                 if fault == "cut after":
                     return
+                if fault == "late":
+                    await asyncio.sleep(_LATE)
                 writer.write(answer)
                 await writer.drain()
         except (OSError, EOFError, asyncio.CancelledError):

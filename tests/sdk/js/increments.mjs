@@ -1,9 +1,9 @@
-// Increments over some users, from standard input as {url, key, count, users, batched}.
+// Increments over some users, from standard input as {url, key, count, users, batched, timeout}.
 import { readFileSync } from "node:fs";
 import { Client } from "leaderboard-sdk";
 
-const { url, key, count, users, batched } = JSON.parse(readFileSync(0, "utf8"));
-const client = new Client(url, key, { maxAttempts: 20, maxWait: 120_000 });
+const { url, key, count, users, batched, timeout } = JSON.parse(readFileSync(0, "utf8"));
+const client = new Client(url, key, { timeout, maxAttempts: 20, maxWait: 120_000 });
 if (batched) {
   const batcher = client.batcher({ maxBatch: 100 });
   const results = [];

@@ -13,7 +13,7 @@ from leaderboard.local.node import find_node
 from leaderboard_sdk import Client
 from support.conformance import CASES, filled
 from support.docs import blocks, run, snippets
-from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
+from support.faults import COUNT, EXPECTED, FAULTS, TIMEOUT, USERS, FaultProxy
 from support.js_package import Package, build_package
 from support.platform import Platform
 from support.tenants import make_tenant
@@ -100,6 +100,7 @@ def test_updates_count_once(served: Platform, package: Package, share: float, ba
     key = make_tenant(served).key
     with FaultProxy(served.url, share=share).running() as proxy:
         given = {"url": proxy.url, "key": key, "count": COUNT, "users": USERS, "batched": batched}
+        given["timeout"] = TIMEOUT * 1000
         package.run("node", "increments.mjs", given=given)
     assert set(proxy.done) == FAULTS, proxy.done
     with Client(served.url, key) as client:

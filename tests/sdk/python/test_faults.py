@@ -1,14 +1,14 @@
-"""10,000 increments through a proxy that cuts, delays and repeats: each counts once."""
+"""10,000 increments through a proxy that cuts, delays, repeats and answers too late: each counts once."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from leaderboard_sdk import AsyncClient, Client
-from support.faults import COUNT, EXPECTED, FAULTS, USERS, FaultProxy
+from support.faults import COUNT, EXPECTED, FAULTS, TIMEOUT, USERS, FaultProxy
 from support.platform import Platform
 from support.tenants import make_tenant
 
-SAFE = {"max_attempts": 20, "max_wait": 120.0}
+SAFE = {"timeout": TIMEOUT, "max_attempts": 20, "max_wait": 120.0}
 
 
 def _assert_each_counted_once(served: Platform, key: str, proxy: FaultProxy) -> None:
