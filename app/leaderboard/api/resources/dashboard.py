@@ -36,9 +36,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""What a page needs beside the `X-Content-Type-Options` of every answer (server.py)."""
 _HASHED = "assets/"
 """Files under it have a hash of their content in their name: a browser may keep them for ever."""
 
