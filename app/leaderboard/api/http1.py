@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         self.loop.call_later(LAST_SECONDS, self._close_idle)
 
     def common_head(self) -> bytes:
-        """Return the header lines of every answer: the date, of which the server makes a new list each second."""
+        """Return the header lines of every answer: the date and what server.py adds, a new list each second."""
         headers = self._server.default_headers
         if headers is not self._common:
             self._common = headers

@@ -245,7 +245,7 @@ class _Reference:
         if "text/event-stream" in self._resolve(operation["responses"].get("200", {})).get("content", {}):
             options += "-N "  # each event as it comes
         lines = [f'curl {options}"{ORIGIN}{target}"']
-        if operation.get("security", self._document["security"]):
+        if any("bearerAuth" in rule for rule in operation.get("security", self._document["security"])):
             lines.append(f'-H "Authorization: Bearer {KEY}"')
         lines += [f"-H {shlex.quote(header)}" for header in headers]
         if "requestBody" in operation:

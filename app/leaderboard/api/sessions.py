@@ -22,7 +22,7 @@ REQUESTS_PER_SECOND = 20.0
 BURST = 60.0
 """A view asks for a handful of things at once."""
 SIGN_INS = "sign-in"
-"""The name all sign-ins of a process share a limit under; it cannot be a key's id."""
+"""The name that all sign-ins of a process with a whole key share a limit under; it cannot be a key's id."""
 MAX_BUCKETS = 10_000
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?").fullmatch

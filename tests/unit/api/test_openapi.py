@@ -4,10 +4,11 @@ import json
 import re
 from typing import Any
 
+import falcon.testing
 import msgspec
 import pytest
 
-from leaderboard.api import problems, queries
+from leaderboard.api import problems, queries, sessions
 from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
@@ -23,6 +24,8 @@ from leaderboard.domain.scores import MAX_EXACT
 from leaderboard.store.postgres.usage import Point
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
+OF_SESSIONS = {"getSession", "closeSession"}
+"""What is for sessions alone."""
 
 
 class Anything:
@@ -86,17 +89,38 @@ def test_document_and_routes_are_the_same(routes):
     assert set(operations()) == set(routes)
 
 
+def session(method: str) -> dict[str, list[str]]:
+    """What a request of a session needs."""
+    return {"session": []} if method == "get" else {"session": [], "csrfToken": []}
+
+
 def test_scopes_and_security_are_the_handlers(routes):
     for (path, method), resource in routes.items():
         operation = operations()[path, method]
         scopes = getattr(resource, "scopes", None)
         if scopes is None:
-            assert operation["security"] == []
+            assert operation["security"] == ([session(method)] if operation["operationId"] in OF_SESSIONS else [])
             assert "x-scope" not in operation
         else:
             assert operation["x-scope"] == scopes[method.upper()].value, (method, path)
-            assert "security" not in operation, "a key is the rule of the whole document"
+            if getattr(resource, "sessions", False):
+                assert operation["security"] == [*document()["security"], session(method)], (method, path)
+            else:
+                assert "security" not in operation, "a key is the rule of the whole document"
             assert set(scopes) == {name.upper() for at, name in routes if at == path}
+
+
+def test_security_schemes_are_what_the_code_looks_for():
+    schemes = document()["components"]["securitySchemes"]
+    used = {name for operation in operations().values() for rule in operation.get("security", []) for name in rule}
+    assert set(schemes) == used
+
+    def name_of(host: str) -> str:
+        return sessions.cookie_name(falcon.testing.create_asgi_req(host=host))
+
+    assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", name_of("boards.example.com"))
+    assert f"`{name_of('localhost')}`" in schemes["session"]["description"]
+    assert (schemes["csrfToken"]["in"], schemes["csrfToken"]["name"]) == ("header", "X-CSRF-Token")
 
 
 def test_every_path_parameter_is_described():

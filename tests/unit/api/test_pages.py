@@ -91,6 +91,8 @@ def test_curl_lines_carry_the_examples():
         "  -H 'Content-Type: application/json' \\\n"
         '  -d \'{"leaderboard": "global", "user": "u42", "increment": 5}\''
     )
+    assert "Authorization: Bearer" in curl(document(), "get", "/v1/keys")
+    assert curl(document(), "get", "/dashboard/session") == 'curl "$LEADERBOARD_URL/dashboard/session"'
     assert curl(document(), "get", "/healthz") == 'curl "$LEADERBOARD_URL/healthz"'
     members = curl(document(), "get", "/v1/leaderboards/{leaderboard}/members")
     assert "/v1/leaderboards/global/members?ids=u42&ids=u7&ids=nobody" in members

@@ -18,7 +18,8 @@ from leaderboard.api.context import KeyContext
 from leaderboard.api.middleware import TenantContext
 from leaderboard.api.problems import Problem
 from leaderboard.api.sessions import SessionLimiter
-from leaderboard.domain.keys import Scope
+from leaderboard.domain.errors import InvalidApiKey
+from leaderboard.domain.keys import Scope, parse_key
 from leaderboard.domain.sessions import NONCE_BYTES, Sealer, Session
 
 Request = falcon.asgi.Request
@@ -36,9 +37,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""What a page needs beside the `X-Content-Type-Options` of every answer (server.py)."""
 _HASHED = "assets/"
 """Files under it have a hash of their content in their name: a browser may keep them for ever."""
 
@@ -136,9 +137,10 @@ class DashboardSession:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Open a session of the API key in the body."""
-        self._limiter.take(sessions.SIGN_INS)
         sessions.check_own_site(req)
         given = await self._body.read(req)
+        _check_whole(given.api_key)
+        self._limiter.take(sessions.SIGN_INS)
         context = await self._tenant_context.opened_by(given.api_key)
         now = self._now()
         sealed = self._sealer.seal(context.key_id, nonce=self._entropy(NONCE_BYTES), now=now)
@@ -165,6 +167,14 @@ class DashboardSession:
         if session is None:
             raise Problem(problems.NO_SESSION)
         return session
+
+
+def _check_whole(api_key: str) -> None:
+    # In memory, and before the limit that all share: whoever sends what is no key keeps nobody from signing in.
+    try:
+        parse_key(api_key)
+    except InvalidApiKey as error:
+        raise Problem(problems.INVALID_API_KEY, str(error)) from error
 
 
 def _answer(resp: Response, context: KeyContext, session: Session) -> None:
