@@ -65,22 +65,24 @@ async function call<T>(method: string, path: string, body?: unknown, signal?: Ab
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   if (method !== 'GET' && session !== null) headers['X-CSRF-Token'] = session.csrf_token
   const limit = AbortSignal.timeout(TIMEOUT_MS)
-  let answer: Response
+  let refusal: Response
   try {
-    answer = await fetch(path, {
+    const answer = await fetch(path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: 'same-origin',
       signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
     })
+    // Its body too: what is cut, late, or a proxy's page is no answer of the API.
+    if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as T
+    refusal = answer
   } catch (error) {
     if (signal?.aborted) throw error
     throw new Refused(unreachable(limit.aborted))
   }
-  if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as T
-  const problem = await problemOf(answer)
-  if (answer.status === 401 && session !== null) {
+  const problem = await problemOf(refusal)
+  if (refusal.status === 401 && session !== null) {
     forget()
     onEnd()
   }
