@@ -24,3 +24,26 @@ def test_a_dialog_says_that_its_answer_was_none(visit, tenant):
     dialog = visit.page.get_by_role("dialog", name="New key")
     expect(dialog.get_by_role("alert")).to_contain_text("The API cannot be reached")
     expect(dialog.get_by_role("button", name="Make it")).to_be_enabled()
+
+
+def test_closing_a_dialog_gives_the_focus_back(visit, tenant):
+    visit.sign_in(tenant.key, "boards/global")
+    change = visit.page.get_by_role("button", name="Change")
+    for how in ("Cancel", "Save"):
+        change.focus()
+        visit.page.keyboard.press("Enter")
+        visit.page.get_by_role("dialog").get_by_role("button", name=how).click()
+        expect(visit.page.get_by_role("dialog")).to_have_count(0)
+        expect(change).to_be_focused()
+
+
+def test_a_dialog_that_follows_another_gives_the_focus_back(visit, tenant):
+    visit.sign_in(tenant.key, "keys")
+    opener = visit.page.get_by_role("button", name="New key")
+    opener.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.get_by_role("button", name="Make it").click()
+    expect(visit.page.get_by_label("Secret")).to_be_visible()
+    visit.page.get_by_role("button", name="I have it").click()
+    expect(visit.page.get_by_role("dialog")).to_have_count(0)
+    expect(opener).to_be_focused()
