@@ -1,9 +1,75 @@
 """What goes wrong around the page: keys that end under it, answers that are none, a second tab, odd names."""
 
+import json
+import urllib.error
+import urllib.request
+
 import pytest
 from playwright.sync_api import expect
 
+from leaderboard.domain import keys
+from leaderboard.local.process import wait_until
 from leaderboard_sdk import Client, Update
+
+
+def ask(served, key, method, path, body=None):
+    """The answer of the API, to a key rather than a session."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(served.url + path, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+@pytest.fixture
+def only_key(served, tenant):
+    """The one admin key of a project: made by a person, so that a person may rotate it."""
+    made = ask(served, tenant.key, "POST", "/v1/keys", {"scope": "admin", "name": "mine"})
+    ask(served, made["secret"], "DELETE", f"/v1/keys/{keys.parse_key(tenant.key).id}")
+    return made["secret"]
+
+
+def ended(served, key):
+    """Whether the API refuses the key."""
+    try:
+        ask(served, key, "GET", "/v1/keys")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code == 401
+    return False
+
+
+@pytest.fixture
+def rotate_at_once(served, visit, only_key):
+    """() -> the secret that the dialog shows after rotating the only key; the old one has ended, with its session."""
+
+    def answer_late(route):
+        answer = route.fetch()
+        assert wait_until(lambda: ended(served, only_key), seconds=5, pause=0.05)
+        route.fulfill(response=answer)
+
+    def rotate():
+        visit.page.route("**/rotate", answer_late)
+        visit.page.get_by_role("button", name="Rotate mine").click()
+        visit.page.get_by_label("The old key stops working").select_option("At once")
+        visit.page.get_by_role("button", name="Rotate", exact=True).click()
+        return visit.page.get_by_label("Secret").input_value()
+
+    return rotate
+
+
+def test_the_new_secret_outlives_the_session_whose_key_it_replaces(visit, only_key, rotate_at_once):
+    visit.sign_in(only_key, "keys")
+    secret = rotate_at_once()
+    visit.page.wait_for_load_state("networkidle")
+    expect(visit.page.get_by_label("Secret")).to_have_value(secret)
+    visit.page.get_by_role("button", name="I have it").click()
+    expect(visit.page.get_by_text("Your session has ended.")).to_be_visible()
+    visit.expected("401")
+    visit.page.get_by_label("API key").fill(secret)
+    visit.page.get_by_role("button", name="Sign in").click()
+    expect(visit.row(keys.parse_key(secret).id)).to_contain_text("This session")
+    assert secret not in visit.stored()
 
 
 def page_of_a_proxy(route):

@@ -26,7 +26,8 @@ function AllKeys() {
   const asked = useAsked((signal) => get<{keys: Key[]}>('/v1/keys', signal), [])
   const [open, setOpen] = useState<Open | null>(null)
   const close = () => setOpen(null)
-  const done = (made: NewKey) => { asked.again(); setOpen({kind: 'made', made}) }
+  // Nothing is asked before the secret was read: of a key that ended at once, the answer ends the session and this view.
+  const done = (made: NewKey) => setOpen({kind: 'made', made})
   return (
     <>
       <div class="bar end"><button type="button" class="main" onClick={() => setOpen({kind: 'make'})}>New key</button></div>
@@ -50,7 +51,7 @@ function AllKeys() {
       {open?.kind === 'make' && <Make onClose={close} onDone={done} />}
       {open?.kind === 'rotate' && <Rotate key={open.key.id} old={open.key} onClose={close} onDone={done} />}
       {open?.kind === 'revoke' && <Revoke old={open.key} onClose={close} onDone={asked.again} />}
-      {open?.kind === 'made' && <Made made={open.made} onClose={close} />}
+      {open?.kind === 'made' && <Made made={open.made} onClose={() => { close(); asked.again() }} />}
     </>
   )
 }
