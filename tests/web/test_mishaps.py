@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 from playwright.sync_api import expect
+from visits import Visit
 
 from leaderboard.domain import keys
 from leaderboard.local.process import wait_until
@@ -41,14 +42,18 @@ def ended(served, key):
 
 @pytest.fixture
 def rotate_at_once(served, visit, only_key):
-    """() -> the secret that the dialog shows after rotating the only key; the old one has ended, with its session."""
+    """(meanwhile=None) -> the secret that the dialog shows after rotating the only key.
 
-    def answer_late(route):
-        answer = route.fetch()
-        assert wait_until(lambda: ended(served, only_key), seconds=5, pause=0.05)
-        route.fulfill(response=answer)
+    The old key, and so the session, has ended before the page gets the answer; `meanwhile` is called between the two.
+    """
 
-    def rotate():
+    def rotate(meanwhile=lambda: None):
+        def answer_late(route):
+            answer = route.fetch()
+            assert wait_until(lambda: ended(served, only_key), seconds=5, pause=0.05)
+            meanwhile()
+            route.fulfill(response=answer)
+
         visit.page.route("**/rotate", answer_late)
         visit.page.get_by_role("button", name="Rotate mine").click()
         visit.page.get_by_label("The old key stops working").select_option("At once")
@@ -56,6 +61,19 @@ def rotate_at_once(served, visit, only_key):
         return visit.page.get_by_label("Secret").input_value()
 
     return rotate
+
+
+@pytest.fixture
+def beside(open_page):
+    """(visit) -> another tab of the same browser, in which nothing may be complained of either."""
+    tabs = []
+
+    def open_beside(visit):
+        tabs.append(Visit(visit.page.context.new_page(), visit.url))
+        return tabs[-1]
+
+    yield open_beside
+    assert [complaint for tab in tabs for complaint in tab.complaints] == []
 
 
 def test_the_new_secret_outlives_the_session_whose_key_it_replaces(visit, only_key, rotate_at_once):
@@ -93,6 +111,50 @@ def test_a_dialog_says_that_its_answer_was_none(visit, tenant):
     dialog = visit.page.get_by_role("dialog", name="New key")
     expect(dialog.get_by_role("alert")).to_contain_text("The API cannot be reached")
     expect(dialog.get_by_role("button", name="Make it")).to_be_enabled()
+
+
+def test_signing_in_or_out_in_one_tab_is_so_in_the_other(visit, beside, tenant):
+    second = beside(visit)
+    for tab in (visit, second):
+        tab.page.goto(f"{visit.url}/dashboard")
+        expect(tab.page.get_by_label("API key")).to_be_visible()
+    visit.sign_in(tenant.key)
+    expect(second.page.get_by_role("banner")).to_contain_text(tenant.slug)
+    second.page.get_by_role("button", name="Sign out").click()
+    expect(visit.page.get_by_label("API key")).to_be_visible()
+
+
+def test_no_tab_goes_on_under_the_name_of_another_project(visit, beside, new_tenant):
+    one, other = new_tenant(boards=["ones"]), new_tenant(boards=["others"])
+    visit.sign_in(one.key, "boards")
+    second = beside(visit)
+    second.open("boards")
+    second.page.get_by_role("button", name="Sign out").click()
+    second.page.get_by_label("API key").fill(other.key)
+    second.page.get_by_role("button", name="Sign in").click()
+    for tab in (second, visit):
+        expect(tab.page.get_by_role("banner")).to_contain_text(other.slug)
+        expect(tab.page.get_by_role("link", name="others")).to_be_visible()
+        expect(tab.page.get_by_role("link", name="ones", exact=True)).to_have_count(0)
+        assert other.key.rpartition("_")[2] not in tab.stored()
+
+
+def test_a_new_secret_outlives_what_other_tabs_do(visit, beside, only_key, rotate_at_once):
+    visit.sign_in(only_key, "keys")
+    second = beside(visit)
+    second.open("boards")
+
+    def look_elsewhere():
+        second.page.get_by_role("link", name="Usage and plan").click()
+        expect(second.page.get_by_text("Your session has ended.")).to_be_visible()
+
+    secret = rotate_at_once(meanwhile=look_elsewhere)
+    second.expected("401")
+    visit.page.wait_for_load_state("networkidle")
+    expect(visit.page.get_by_label("Secret")).to_have_value(secret)
+    visit.page.get_by_role("button", name="I have it").click()
+    expect(visit.page.get_by_label("API key")).to_be_visible()
+    visit.complaints = [each for each in visit.complaints if "401" not in each]
 
 
 def test_closing_a_dialog_gives_the_focus_back(visit, tenant):
