@@ -73,7 +73,7 @@ def walk(visit, key):
     visit.open("activity/global")
     visit.page.get_by_role("button", name="Older").click()
     visit.settle()
-    visit.open("activity/global/user-050000")
+    visit.open("activity/global?user=user-050000")
     visit.open("boards/global")
     visit.page.get_by_label("How many").select_option("Top 100")
     expect(visit.page.get_by_role("cell", name="user-099900")).to_be_visible()

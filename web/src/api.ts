@@ -2,6 +2,7 @@
 
 import type {Problem, Session} from './shapes'
 
+/** Where the pages of one browser see whose session its one cookie is: the public id of a key, never the key. */
 const SIGNED_IN = 'leaderboard.signed-in'
 const TIMEOUT_MS = 15_000
 
@@ -15,16 +16,36 @@ export class Refused extends Error {
 /** The session of this page. The cookie itself is out of any script's reach; its CSRF token lives here alone. */
 let session: Session | null = null
 let onEnd: () => void = () => undefined
+let keeping = 0
+let outdated = false
 
 /** Call `then` whenever the API says that the session is over. */
 export function whenSignedOut(then: () => void): void {
   onEnd = then
 }
 
+/** Start anew whenever another page of this browser signs in with another key, or out: the cookie is then not ours. */
+export function followOtherPages(): void {
+  addEventListener('storage', (event) => {
+    // Without a key the whole storage was emptied.
+    if (event.key !== SIGNED_IN && event.key !== null) return
+    if (event.newValue === (session?.key_id ?? null)) return
+    outdated = true
+    if (keeping === 0) location.reload()
+  })
+}
+
+/** Let other pages not take this one away while it shows what is nowhere else, until the answer is called. */
+export function keepPage(): () => void {
+  keeping += 1
+  return () => {
+    keeping -= 1
+    if (outdated && keeping === 0) location.reload()
+  }
+}
+
 export async function signIn(apiKey: string): Promise<Session> {
-  session = await call<Session>('POST', '/dashboard/session', {api_key: apiKey})
-  localStorage.setItem(SIGNED_IN, 'yes')
-  return session
+  return remember(await call<Session>('POST', '/dashboard/session', {api_key: apiKey}))
 }
 
 /** The session that an earlier page of this browser left, null without one. */
@@ -32,17 +53,23 @@ export async function resume(): Promise<Session | null> {
   // Not asked where nobody ever signed in: browsers print every 401 as an error.
   if (localStorage.getItem(SIGNED_IN) === null) return null
   try {
-    session = await call<Session>('GET', '/dashboard/session')
-    return session
+    return remember(await call<Session>('GET', '/dashboard/session'))
   } catch (error) {
-    if (error instanceof Refused && error.problem.status === 401) return null
-    throw error
+    if (!(error instanceof Refused) || error.problem.status !== 401) throw error
+    forget()
+    return null
   }
 }
 
 export async function signOut(): Promise<void> {
   await call('DELETE', '/dashboard/session')
   forget()
+}
+
+function remember(found: Session): Session {
+  session = found
+  localStorage.setItem(SIGNED_IN, found.key_id)
+  return found
 }
 
 function forget(): void {
@@ -65,22 +92,24 @@ async function call<T>(method: string, path: string, body?: unknown, signal?: Ab
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   if (method !== 'GET' && session !== null) headers['X-CSRF-Token'] = session.csrf_token
   const limit = AbortSignal.timeout(TIMEOUT_MS)
-  let answer: Response
+  let refusal: Response
   try {
-    answer = await fetch(path, {
+    const answer = await fetch(path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: 'same-origin',
       signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
     })
+    // Its body too: what is cut, late, or a proxy's page is no answer of the API.
+    if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as T
+    refusal = answer
   } catch (error) {
     if (signal?.aborted) throw error
     throw new Refused(unreachable(limit.aborted))
   }
-  if (answer.ok) return (answer.status === 204 ? undefined : await answer.json()) as T
-  const problem = await problemOf(answer)
-  if (answer.status === 401 && session !== null) {
+  const problem = await problemOf(refusal)
+  if (refusal.status === 401 && session !== null) {
     forget()
     onEnd()
   }

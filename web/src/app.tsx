@@ -1,7 +1,7 @@
 /** Who is signed in, the frame around every view, and which view it is. */
 
 import {useEffect, useRef, useState} from 'preact/hooks'
-import {resume, signOut, whenSignedOut} from './api'
+import {followOtherPages, resume, signOut, whenSignedOut} from './api'
 import {words} from './format'
 import {follow, href, useRoute} from './route'
 import type {Problem, Session} from './shapes'
@@ -28,6 +28,7 @@ type State = {kind: 'starting'} | {kind: 'failed'; problem: Problem} | {kind: 'i
 export function App() {
   const [state, set] = useState<State>({kind: 'starting'})
   useEffect(() => {
+    followOtherPages()
     whenSignedOut(() => set({kind: 'out', ended: true}))
     resume().then(
       (session) => set(session === null ? {kind: 'out', ended: false} : {kind: 'in', session}),

@@ -122,11 +122,17 @@ export function Choice<T extends string>({label, value, options, onPick}: {
   )
 }
 
-/** A modal dialog: the browser keeps the focus in it, closes it on Escape, and gives the focus back. */
+/** A modal dialog: the browser keeps the focus in it and closes it on Escape. The focus goes back to where it was. */
 export function Dialog({title, onClose, children}: {title: string; onClose: () => void; children: ComponentChildren}) {
   const ref = useRef<HTMLDialogElement>(null)
   const id = useId()
-  useEffect(() => ref.current?.showModal(), [])
+  useEffect(() => {
+    const before = document.activeElement
+    ref.current?.showModal()
+    // Once it is out of the document: until then nothing outside of it takes the focus. Closing it instead would send
+    // an event, late, that closes the dialog that follows.
+    return () => queueMicrotask(() => { if (before instanceof HTMLElement && before.isConnected) before.focus() })
+  }, [])
   return (
     <dialog ref={ref} aria-labelledby={id} onClose={onClose}>
       <h2 id={id}>{title}</h2>

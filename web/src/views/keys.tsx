@@ -1,7 +1,7 @@
 /** The project's API keys. A secret is shown once, in the dialog that made it, and is then nowhere in the page. */
 
-import {useState} from 'preact/hooks'
-import {get, post, remove} from '../api'
+import {useEffect, useState} from 'preact/hooks'
+import {get, keepPage, post, remove} from '../api'
 import {time, words} from '../format'
 import type {Key, NewKey, Scope, Session} from '../shapes'
 import {Answered, Buttons, Dialog, Field, ProblemNote, Table, useAction, useAsked} from '../ui'
@@ -25,8 +25,11 @@ export function Keys({session}: {session: Session}) {
 function AllKeys() {
   const asked = useAsked((signal) => get<{keys: Key[]}>('/v1/keys', signal), [])
   const [open, setOpen] = useState<Open | null>(null)
+  const isOpen = open !== null
+  useEffect(() => (isOpen ? keepPage() : undefined), [isOpen])
   const close = () => setOpen(null)
-  const done = (made: NewKey) => { asked.again(); setOpen({kind: 'made', made}) }
+  // Nothing is asked before the secret was read: of a key that ended at once, the answer ends the session and this view.
+  const done = (made: NewKey) => setOpen({kind: 'made', made})
   return (
     <>
       <div class="bar end"><button type="button" class="main" onClick={() => setOpen({kind: 'make'})}>New key</button></div>
@@ -50,7 +53,7 @@ function AllKeys() {
       {open?.kind === 'make' && <Make onClose={close} onDone={done} />}
       {open?.kind === 'rotate' && <Rotate key={open.key.id} old={open.key} onClose={close} onDone={done} />}
       {open?.kind === 'revoke' && <Revoke old={open.key} onClose={close} onDone={asked.again} />}
-      {open?.kind === 'made' && <Made made={open.made} onClose={close} />}
+      {open?.kind === 'made' && <Made made={open.made} onClose={() => { close(); asked.again() }} />}
     </>
   )
 }
