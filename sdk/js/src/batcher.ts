@@ -1,5 +1,5 @@
 import type { Update, UpdateResult } from "./answers.js";
-import { ApiError } from "./errors.js";
+import { LeaderboardError } from "./errors.js";
 
 /** Updates that may wait to be sent; past it `submit` waits, so that a slow API slows who feeds it. */
 const MAX_WAITING = 10_000;
@@ -14,8 +14,8 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
-/** What a batcher needs of a client. */
-export interface Sender { updateMany(updates: Update[]): Promise<(UpdateResult | ApiError)[]> }
+/** What a batcher needs of a client: for each update its own result or its own error. */
+export type Sender = (updates: Update[]) => Promise<(UpdateResult | LeaderboardError)[]>;
 
 /** Sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. One request is under way at a time. */
 export class Batcher {
@@ -24,7 +24,7 @@ export class Batcher {
   private sending: Promise<void> | null = null;
   private closed = false;
 
-  constructor(private readonly client: Sender, private readonly maxBatch = 500, private readonly maxDelay = 20) {}
+  constructor(private readonly send: Sender, private readonly maxBatch = 500, private readonly maxDelay = 20) {}
 
   /**
    * Hand in an update: resolves when it is taken, at once unless 10,000 wait already, and rejects after `close`. The
@@ -70,10 +70,10 @@ export class Batcher {
       const batch = this.waiting.splice(0, this.maxBatch);
       for (const each of this.waiting.slice(Math.max(0, MAX_WAITING - batch.length), MAX_WAITING)) each.take();
       try {
-        const results = await this.client.updateMany(batch.map((each) => each.update));
+        const results = await this.send(batch.map((each) => each.update));
         batch.forEach((each, index) => {
           const result = results[index]!;
-          if (result instanceof ApiError) each.reject(result);
+          if (result instanceof LeaderboardError) each.reject(result);
           else each.resolve(result);
         });
       } catch (error) {

@@ -3,7 +3,7 @@ import {
   type UpdateResult, type Usage, camel, reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
-import { ApiError, TransportError, ofProblem } from "./errors.js";
+import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
 import { Attempts, type Call, isTransient, jitter, refusal } from "./retries.js";
 import { EventParser } from "./sse.js";
 
@@ -72,9 +72,28 @@ export class Client {
   async updateMany(updates: Iterable<Update>, options: { idempotencyKey?: string } = {}): Promise<(UpdateResult | ApiError)[]> {
     const base = options.idempotencyKey ?? crypto.randomUUID();
     const results: (UpdateResult | ApiError)[] = [];
-    for (const [index, part] of parts(Array.from(updates, body)).entries()) {
-      const key = index === 0 ? base : `${base}.${index}`;
-      results.push(...(await this.#run(batch(part, key))));
+    for (const [part, key] of keyed(updates, base)) {
+      try {
+        results.push(...(await this.#run(batch(part, key))));
+      } catch (error) {
+        // Of all of them: under the part's own key the updates before it would be taken for it.
+        if (error instanceof LeaderboardError) error.idempotencyKey = base;
+        throw error;
+      }
+    }
+    return results;
+  }
+
+  /** For the batcher: as `updateMany`, but a request that fails is an error for each of its updates, under its key. */
+  async #updateEach(updates: Update[]): Promise<(UpdateResult | LeaderboardError)[]> {
+    const results: (UpdateResult | LeaderboardError)[] = [];
+    for (const [part, key] of keyed(updates, crypto.randomUUID())) {
+      try {
+        results.push(...(await this.#run(batch(part, key))));
+      } catch (error) {
+        if (!(error instanceof LeaderboardError)) throw error;
+        results.push(...part.map((_, index) => error.under(`${key}:${index}`)));
+      }
     }
     return results;
   }
@@ -160,7 +179,7 @@ export class Client {
 
   /** A batcher sends updates together: `maxBatch` at once, or those of `maxDelay` milliseconds. Await each `submit`. */
   batcher(options: { maxBatch?: number; maxDelay?: number } = {}): Batcher {
-    return new Batcher(this, options.maxBatch, options.maxDelay);
+    return new Batcher((updates) => this.#updateEach(updates), options.maxBatch, options.maxDelay);
   }
 
   /**
@@ -273,6 +292,11 @@ export class Client {
       await sleep(step.pause);
     }
   }
+}
+
+/** The updates in requests' worth, each with the key of its request. */
+function keyed(updates: Iterable<Update>, base: string): [string[], string][] {
+  return parts(Array.from(updates, body)).map((part, index) => [part, index === 0 ? base : `${base}.${index}`]);
 }
 
 function batch(bodies: string[], key: string): Call<(UpdateResult | ApiError)[]> {

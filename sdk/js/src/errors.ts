@@ -2,6 +2,17 @@
 export class LeaderboardError extends Error {
   idempotencyKey: string | null = null;
 
+  /** Another error of the same, for one of the updates that failed together: it is repeated under `key`. */
+  under(key: string): LeaderboardError {
+    const own = this.copied();
+    own.idempotencyKey = key;
+    return own;
+  }
+
+  protected copied(): LeaderboardError {
+    return new LeaderboardError(this.message, { cause: this.cause });
+  }
+
   constructor(message: string, options?: { cause?: unknown }) {
     super(message);
     this.name = new.target.name;
@@ -13,6 +24,10 @@ export class LeaderboardError extends Error {
 export class TransportError extends LeaderboardError {
   constructor(message: string, readonly sent: boolean, options?: { cause?: unknown }) {
     super(message, options);
+  }
+
+  protected override copied(): TransportError {
+    return new TransportError(this.message, this.sent, { cause: this.cause });
   }
 }
 
@@ -43,6 +58,10 @@ export class ApiError extends LeaderboardError implements Problem {
     this.detail = problem.detail;
     this.traceId = problem.traceId;
     this.retryAfter = problem.retryAfter;
+  }
+
+  protected override copied(): ApiError {
+    return new (this.constructor as typeof ApiError)(this);
   }
 }
 

@@ -31,11 +31,17 @@ export function isTransient(status: number): boolean {
   return TRANSIENT.has(status);
 }
 
+/** Retry-After in seconds. A date (a proxy's) counts from the answer's own: clocks need not agree. Null: none that helps. */
+function secondsOf(after: string | null, date: string | null): number | null {
+  if (after === null) return null;
+  if (/^[0-9]+$/.test(after)) return Number(after);
+  const seconds = (Date.parse(after) - Date.parse(date ?? "")) / 1000;
+  return Number.isNaN(seconds) ? null : Math.max(0, seconds);
+}
+
 /** The error of an answer that is no 2xx. */
 export function refusal(status: number, headers: Headers, content: string): ApiError {
-  const after = headers.get("retry-after");
-  // The API sends whole seconds; a date (a proxy's) is read as none, and the back-off decides.
-  const retryAfter = after !== null && /^[0-9]+$/.test(after) ? Number(after) : null;
+  const retryAfter = secondsOf(headers.get("retry-after"), headers.get("date"));
   let document: unknown = null;
   try {
     document = JSON.parse(content);

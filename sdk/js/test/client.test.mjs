@@ -221,3 +221,28 @@ test("an outage that ends a stream is outlived, and an event that was cut off is
     await new Promise((resolve) => server.close(resolve));
   }
 });
+
+test("updates that failed together are each repeated under a key of its own", async () => {
+  await serving([problem(500, "internal-error")], async (client, seen) => {
+    const batcher = client.batcher();
+    const taken = [await batcher.submit("b", "u", { increment: 1 }), await batcher.submit("b", "v", { increment: 1 })];
+    await batcher.close();
+    const errors = (await Promise.allSettled(taken.map((each) => each.result))).map((each) => each.reason);
+    assert.ok(errors.every((error) => error instanceof ApiError && error.type === "internal-error" && error.stack));
+    assert.deepEqual(errors.map((error) => error.idempotencyKey), [`${seen[0].key}:0`, `${seen[0].key}:1`]);
+  });
+});
+
+test("updates of several requests are repeated under the key of them all", async () => {
+  const answers = [[200, { results: Array(1000).fill(item(1)) }], problem(500, "internal-error")];
+  await serving(answers, (client) => assert.rejects(
+    client.updateMany(Array(1001).fill({ leaderboard: "b", user: "u", increment: 1 }), { idempotencyKey: "k" }),
+    { type: "internal-error", idempotencyKey: "k" },
+  ));
+});
+
+test("a Retry-After that is a date counts from the answer's own date", async () => {
+  const headers = { Date: "Mon, 30 Nov 2026 00:00:00 GMT", "Retry-After": "Mon, 30 Nov 2026 00:00:31 GMT" };
+  await serving([problem(503, "store-unavailable", headers)], (client) =>
+    assert.rejects(client.top("b"), { type: "store-unavailable", retryAfter: 31 }));
+});

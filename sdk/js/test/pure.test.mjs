@@ -85,6 +85,8 @@ test("a stream cut anywhere gives the same events", () => {
 });
 
 /** Answers each update with its score as the rank, and refuses "bad"; remembers what was sent together. */
+const batched = (sender, ...how) => new Batcher((updates) => sender.updateMany(updates), ...how);
+
 class Sent {
   batches = [];
   async updateMany(updates) {
@@ -97,7 +99,7 @@ class Sent {
 
 test("a batcher sends maxBatch at once and the rest on close", async () => {
   const sent = new Sent();
-  const batcher = new Batcher(sent, 2, 3_600_000);
+  const batcher = batched(sent, 2, 3_600_000);
   const submitted = await Promise.all(["a", "b", "c"].map((user, score) => batcher.submit("b", user, { score })));
   await batcher.close();
   assert.deepEqual(sent.batches, [["a", "b"], ["c"]]);
@@ -105,7 +107,7 @@ test("a batcher sends maxBatch at once and the rest on close", async () => {
 });
 
 test("a batcher sends fewer after its delay", async () => {
-  const batcher = new Batcher(new Sent(), 500, 1);
+  const batcher = batched(new Sent(), 500, 1);
   const { result } = await batcher.submit("b", "a", { score: 4 });
   assert.equal((await result).rank, 4);
   await batcher.close();
@@ -114,7 +116,7 @@ test("a batcher sends fewer after its delay", async () => {
 test("an update handed in as soon as the last one is answered is sent too", async () => {
   const sent = new Sent();
   const sender = { updateMany: async (updates) => (await new Promise(setImmediate), sent.updateMany(updates)) };
-  const batcher = new Batcher(sender, 1, 3_600_000);
+  const batcher = batched(sender, 1, 3_600_000);
   for (const score of [1, 2]) {
     const { result } = await batcher.submit("b", "a", { score });
     assert.equal((await result).rank, score);
@@ -128,13 +130,13 @@ async function settled(batcher, users) {
 }
 
 test("a refused update rejects alone", async () => {
-  const results = await settled(new Batcher(new Sent(), 3, 3_600_000), ["a", "bad", "c"]);
+  const results = await settled(batched(new Sent(), 3, 3_600_000), ["a", "bad", "c"]);
   assert.deepEqual(results.map((each) => each.status), ["fulfilled", "rejected", "fulfilled"]);
   assert.ok(results[1].reason instanceof InvalidRequest);
 });
 
 test("a refusal can be looked at after it came", async () => {
-  const batcher = new Batcher(new Sent());
+  const batcher = batched(new Sent());
   const { result } = await batcher.submit("b", "bad", { score: 1 });
   await batcher.close();
   await new Promise(setImmediate); // here Node.js would end the process for a rejection that nobody handles
@@ -145,7 +147,7 @@ test("a batch that fails rejects all of it, and the next one is sent", async () 
   const failure = new Error("no");
   const sent = new Sent();
   const sender = { updateMany: () => Promise.reject(failure) };
-  const batcher = new Batcher(sender, 2, 3_600_000);
+  const batcher = batched(sender, 2, 3_600_000);
   assert.deepEqual((await settled(batcher, ["a", "b"])).map((each) => each.reason), [failure, failure]);
   sender.updateMany = (updates) => sent.updateMany(updates);
   assert.deepEqual((await settled(batcher, ["c", "d"])).map((each) => each.value.user), ["c", "d"]);
@@ -157,7 +159,7 @@ test("a batcher whose updates are not sent takes 10,000 and lets the next ones w
   let answer;
   const answered = new Promise((resolve) => (answer = resolve));
   const sender = { updateMany: (updates) => answered.then(() => sent.updateMany(updates)) };
-  const batcher = new Batcher(sender, 4, 3_600_000);
+  const batcher = batched(sender, 4, 3_600_000);
   const taken = [];
   const submit = async (user) => {
     const submitted = await batcher.submit("b", user, { score: 1 });
@@ -180,7 +182,7 @@ test("a batcher whose updates are not sent takes 10,000 and lets the next ones w
 test("room is there again as soon as a batch is on its way", async () => {
   const batches = [];
   const sender = { updateMany: (updates) => new Promise((resolve) => batches.push(() => resolve(updates))) };
-  const batcher = new Batcher(sender, 2, 3_600_000);
+  const batcher = batched(sender, 2, 3_600_000);
   for (let number = 0; number < 10_002; number += 1) await batcher.submit("b", `u${number}`, { score: 1 });
   const taken = [];
   const late = ["a", "b", "c"].map((user) => batcher.submit("b", user, { score: 1 }).then(() => taken.push(user)));
@@ -194,7 +196,7 @@ test("room is there again as soon as a batch is on its way", async () => {
 
 test("a batcher takes no update that is none, and none after close", async () => {
   const sent = new Sent();
-  const batcher = new Batcher(sent);
+  const batcher = batched(sent);
   await assert.rejects(batcher.submit("b", "a", {}), TypeError);
   await assert.rejects(batcher.submit("b", "a", { score: 1, increment: 1 }), TypeError);
   await assert.rejects(batcher.submit("b", "a", { score: Number.NaN }), TypeError);
