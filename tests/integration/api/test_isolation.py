@@ -2,27 +2,33 @@
 each, with the same board names in all four, and users whose ids say whose they are.
 
 What must not change: each other project's Redis keys and board rows. What must not be shown: each project's own
-numbers, which nobody can come to by requests: the scores of its users, and the `max_entries` of its boards.
+numbers, which nobody can come to by requests: the scores of its users, the `max_entries` of its boards, and the name of
+its API key. All of it is asked for with an API key and with a session of the dashboard.
 """
 
 import base64
 import contextlib
+import itertools
 import re
+import socket
 import uuid
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
 import redis as redis_py
-from api_helpers import Client
+from api_helpers import Browser, Client, Followed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.client import Answer
 from support.platform import Platform
 from support.tenants import make_tenant
 
+WORKERS = 1
+"""What the requests of different tenants could share in a process's memory, they do share."""
 BOARDS = ("global", "b", "p_b")
 PROJECTS = ("a", "p_b")
 SLUGS = ("one", "two", "three", "four")
@@ -45,8 +51,11 @@ class Place:
         number = 1 + SLUGS.index(tenant.slug) * len(PROJECTS) + PROJECTS.index(project)
         self.scores = [7_000_000 + 1_000 * number + at for at in range(USERS)]
         self.max_entries = 9_000_000 + 1_000 * number
+        self.key_name = str(5_000_000 + 1_000 * number)
+        self.key_id = ""
+        self.browser = Browser(client, client.key)
         # With a digit before or after it would be part of another number.
-        own = "|".join(map(str, [*self.scores, self.max_entries]))
+        own = "|".join(map(str, [*self.scores, self.max_entries, self.key_name]))
         self.shown_in = re.compile(rf"(?<!\d)(?:{own})(?!\d)".encode()).search
 
     def fill(self) -> None:
@@ -63,6 +72,39 @@ class Place:
                     body = {"leaderboard": board, "user": user, "increment": missing}
                     key = f"idem-{uuid.uuid4()}"
                     assert self.client.post("/v1/scores/update", body, Idempotency_Key=key).status == 200
+        if not self.key_id:
+            made = self.client.post("/v1/keys", {"scope": "read", "name": self.key_name})
+            assert made.status == 201
+            self.key_id = made.json()["id"]
+
+    def send(self, method: str, path: str, body: Any, extra: dict[str, str], *, session: bool) -> Answer:
+        """Send with the project's key or its session; of a stream, the answer is what comes first."""
+        if session:
+            extra = {name: value for name, value in extra.items() if name != "Cookie"}
+        if method == "GET" and path.partition("?")[0].endswith("/stream"):
+            cookie = {"Cookie": self.browser.cookie, "Sec-Fetch-Site": "same-origin"}
+            own = cookie if session else {"Authorization": f"Bearer {self.client.key}"}
+            return opened(self.client.url, path, extra | own)
+        if session:
+            return self.browser.call(method, path, body, **extra)
+        return self.client.call(method, path, body, headers=extra)
+
+
+def opened(url: str, path: str, headers: dict[str, str]) -> Answer:
+    """Open a stream and close it: its first event at least is in the answer. A refusal ends by itself."""
+    parts = urlsplit(url)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    data = b""
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n{lines}\r\n".encode())
+        # Three ends: of the head, of `retry`, of the event.
+        while not (b"event-stream" in data and len(re.findall(rb"\r?\n\r?\n", data)) >= 3):
+            piece = connection.recv(65_536)
+            if not piece:
+                break
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    return Answer(int(head.split()[1]), {}, body)
 
 
 class World:
@@ -81,7 +123,11 @@ class World:
             " WHERE p.tenant_id = %s AND p.name = %s",
             (place.tenant.id, place.project),
         )
-        return state | {row[0]: row for row in rows}
+        keys = self._database.execute(
+            "SELECT k.* FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE p.tenant_id = %s AND p.name = %s",
+            (place.tenant.id, place.project),
+        )
+        return state | {row[0]: row for row in itertools.chain(rows, keys)}
 
 
 def differences(before: dict[Any, Any], after: dict[Any, Any]) -> list[Any]:
@@ -144,6 +190,17 @@ in_header = names.map(lambda text: "".join(c for c in text if " " < c < "\x7f") 
 numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False))
 
 
+STRANGERS_KEY = "KEY-OF-{}-THAT-IS-NOT-MINE"
+_strangers_key = re.compile(STRANGERS_KEY.format("([0-9])")).sub
+"""In a path it stands for the id of a key of the so manieth other project: ids are made anew in each run."""
+ledger_cursors = st.builds(
+    lambda incarnation, seq: base64.urlsafe_b64encode(f"{incarnation} {seq}".encode()).decode().rstrip("="),
+    st.integers(0, 12),
+    st.one_of(st.integers(0, 20), st.just(10**18 - 1)),
+)
+spans = st.sampled_from(["", "?step=hour", "?step=day", "?from=2020-01-01&to=2020-12-31", "?from=2020-01-01"])
+
+
 def _path(text: str, *, raw: bool) -> str:
     encoded = quote(text, safe="" if not raw else "%:{}.*[]|;,'")
     return encoded or "x"
@@ -154,7 +211,14 @@ def paths(draw: st.DrawFn) -> str:
     def of(strategy: st.SearchStrategy[str]) -> str:
         return _path(draw(strategy), raw=draw(st.booleans()))
 
-    kind = draw(st.sampled_from(["", "top", "cursor", "rank", "around", "members", "ids", "query"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                *("", "top", "cursor", "rank", "around", "members", "ids", "query", "stream", "standings/stream"),
+                *("events", "events-of", "events-after", "standings", "standings-around"),
+            ]
+        )
+    )
     tail = "" if kind == "" else f"/{kind}"
     if kind in ("rank", "around", "members"):
         tail += "/" + of(names)
@@ -163,6 +227,12 @@ def paths(draw: st.DrawFn) -> str:
     elif kind == "cursor":
         made = f"{draw(numbers)!r} {draw(names)}".encode("utf-8", "replace")
         tail = "/top?limit=1000&cursor=" + base64.urlsafe_b64encode(made).decode().rstrip("=")
+    elif kind == "events-of":
+        tail = "/events?user=" + of(names)
+    elif kind == "events-after":
+        tail = "/events?cursor=" + draw(st.one_of(ledger_cursors, names.map(lambda text: _path(text, raw=False))))
+    elif kind == "standings-around":
+        tail = "/standings?around=" + of(names)
     elif kind == "query":
         tail = f"/top?{draw(st.sampled_from(['tenant', 'project', 'offset', 'key']))}={of(names)}"
     start = "/v1/leaderboards/"
@@ -207,6 +277,32 @@ aimed = st.one_of(
         headers,
     ),
     st.tuples(
+        st.just("GET"),
+        st.builds(
+            "/v1/leaderboards/{}/{}".format,
+            real,
+            st.one_of(
+                users.map("events?limit=200&user={}".format),
+                ledger_cursors.map("events?limit=200&cursor={}".format),
+                users.map("standings?around={}".format),
+                st.sampled_from(["events?limit=200", "standings", "stream", "standings/stream?limit=100"]),
+            ),
+        ),
+        st.none(),
+        headers,
+    ),
+    st.tuples(
+        st.sampled_from(["DELETE", "POST"]),
+        st.builds(
+            "/v1/keys/{}{}".format, st.integers(0, 2).map(STRANGERS_KEY.format), st.sampled_from(["", "/rotate"])
+        ),
+        st.sampled_from([{}, {"grace_seconds": 0}]),
+        headers,
+    ),
+    st.tuples(
+        st.just("GET"), st.one_of(st.just("/v1/keys"), spans.map("/v1/usage/series{}".format)), st.none(), headers
+    ),
+    st.tuples(
         st.sampled_from(["GET", "PATCH", "DELETE"]),
         st.builds("/v1/leaderboards/{}".format, real),
         st.just({"max_entries": 1, "public_read": True}),
@@ -224,12 +320,16 @@ requests = st.one_of(
         st.fixed_dictionaries({"updates": st.lists(bodies, min_size=1, max_size=4)}),
         headers,
     ),
-    st.tuples(st.just("GET"), st.sampled_from(["/v1/leaderboards?cursor=", "/v1/usage?from="]), names, headers).map(
-        lambda it: (it[0], it[1] + quote(it[2], safe=""), {}, it[3])
-    ),
+    st.tuples(
+        st.just("GET"),
+        st.sampled_from(["/v1/leaderboards?cursor=", "/v1/usage?from=", "/v1/usage/series?step="]),
+        names,
+        headers,
+    ).map(lambda it: (it[0], it[1] + quote(it[2], safe=""), {}, it[3])),
 )
 
 
+@pytest.mark.timeout(600)
 @settings(
     max_examples=200,
     derandomize=True,
@@ -237,18 +337,21 @@ requests = st.one_of(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(sender=st.integers(0, 3), sent=st.lists(requests, min_size=6, max_size=12))
+@given(sender=st.integers(0, 3), sent=st.lists(st.tuples(requests, st.booleans()), min_size=6, max_size=12))
 def test_no_crafted_request_reads_or_changes_another_project(attacked, sender, sent):
     place = attacked.places[sender]
+    place.client.close()  # the server closes what was idle for long, as it may be while the others have their turns
     place.fill()  # only its own key can have changed it: that the others did not is what was found so far
     others = [other for other in attacked.places if other is not place]
     before = [attacked.state(other) for other in others]
-    for method, path, body, extra in sent:
+    for (method, pattern, body, extra), session in sent:
         data = None if method in ("GET", "DELETE") else body
-        answer = place.client.call(method, path, data, headers=extra)
-        assert answer.status < 500, (method, path, body, answer)
+        path = _strangers_key(lambda found: others[int(found[1])].key_id, pattern)
+        answer = place.send(method, path, data, extra, session=session)
+        # No worker promises a snapshot in time: 503 is all it may be, of standings alone.
+        assert answer.status < 500 or (answer.status, "/standings" in path) == (503, True), (method, path, body, answer)
         for other in others:
-            assert not other.shown_in(answer.body), (method, path, body, extra, answer)
+            assert not other.shown_in(answer.body), (method, path, body, extra, session, answer)
     for other, was in zip(others, before, strict=True):
         assert differences(was, attacked.state(other)) == [], (other.prefix, sent)
 
@@ -264,6 +367,66 @@ def test_one_key_under_four_projects_is_four_idempotency_records(world):
     body = {"leaderboard": "b", "user": "same", "increment": 7}
     answers = [place.client.post("/v1/scores/update", body, Idempotency_Key="one-for-all") for place in world.places]
     assert ["idempotency-replayed" in answer.headers for answer in answers] == [False] * 4
+
+
+@pytest.mark.parametrize("path", ["stream", "standings/stream"])
+def test_boards_of_one_key_under_four_projects_are_streamed_apart(world, path):
+    board = "live-" + path.partition("/")[0]
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for place in world.places:
+            place.client.make(board)
+            place.client.add(board, (f"{place.marker}0", place.scores[0]))
+        for place in world.places:
+            given = {"Cookie": place.browser.cookie} if "/" in path else {"Authorization": f"Bearer {place.client.key}"}
+            streams.append(followed(place.client.url, f"/v1/leaderboards/{board}/{path}", given))
+            stack.callback(streams[-1].close)
+        for users in (1, 2):
+            for place, stream in zip(world.places, streams, strict=True):
+                own = [(f"{place.marker}{at}", place.scores[at]) for at in reversed(range(users))]
+                assert next(tops(stream)) == own
+                place.client.add(board, (f"{place.marker}1", place.scores[1]))
+
+
+def followed(url: str, path: str, headers: dict[str, str]) -> Followed:
+    """An open stream; of standings also where the worker's first snapshot takes longer than a request waits for it."""
+    for _ in range(10):
+        stream = Followed(url, path, headers)
+        if stream.response.status != 503:
+            break
+        stream.close()
+    assert stream.response.status == 200
+    return stream
+
+
+def tops(stream: Followed) -> Iterator[list[tuple[str, int]]]:
+    """What the stream says of its board, as often as it says something new."""
+    while True:
+        _, kind, data = stream.event()
+        if kind != "taken":
+            yield [(entry["user"], entry["score"]) for entry in data["entries"]]
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_what_another_project_has_is_not_found(world, session):
+    mine, other = world.places[0], world.places[2]
+    mine.client.make(f"own-{session}".lower())
+    there, nowhere = f"/v1/leaderboards/own-{session}".lower(), "/v1/leaderboards/nowhere"
+    for tail in ("/events", "/standings", "/standings/stream", f"/standings?around={mine.marker}0"):
+        answers = [other.send("GET", board + tail, None, {}, session=session) for board in (there, nowhere)]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert len({answer.json()["type"] for answer in answers}) == 1
+    for method, tail, body in (("DELETE", "", None), ("POST", "/rotate", {})):
+        answers = [
+            other.send(method, f"/v1/keys/{key}{tail}", body, {}, session=session)
+            for key in (mine.key_id, mine.client.key.split("_")[2], "0" * 16)
+        ]
+        assert [(answer.status, answer.json()["type"]) for answer in answers] == [(404, "/problems/key-not-found")] * 3
+    assert mine.client.get("/v1/plan").status == 200
+    assert [key["name"] for key in other.send("GET", "/v1/keys", None, {}, session=session).json()["keys"]] == [
+        None,
+        other.key_name,
+    ]
 
 
 def test_an_etag_of_another_project_gives_nothing_away(world):
