@@ -189,12 +189,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
-    allow = tenant_context.still_opened_by
-    places = Places()
-    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), allow=allow, places=places)))
+    how: Any = {"allow": tenant_context.still_opened_by, "clock": clock.monotonic, "places": Places()}
+    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), **how)))
     snapshots = standings.Snapshots(parts.pool, clock=clock.monotonic)
     app.add_route(f"{board}/standings", standings.Standings(snapshots))
-    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, allow=allow, places=places)))
+    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, **how)))
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))

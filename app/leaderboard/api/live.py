@@ -159,13 +159,13 @@ class _Stream:
 class _Board:
     """The streams of one board."""
 
-    def __init__(self, key: str, event: bytes) -> None:
+    def __init__(self, key: str, event: bytes, *, now: float) -> None:
         self.key = key
         self.streams: set[_Stream] = set()
         self.top: Top | None = None
         """As it was last read; None while it cannot be."""
         self.count = 0
-        self.beat_at = asyncio.get_running_loop().time()
+        self.beat_at = now
         self.task: asyncio.Task[None] | None = None
         self._event = event
         self._events: dict[int, tuple[str, bytes]] = {}
@@ -204,13 +204,20 @@ class Live:
     """The streams of this process that have their tops from `source`.
 
     `allow` raises Problem where an API key or a session opens its project no more, DatabaseUnavailable or
-    RedisUnavailable where that cannot be told. `places` is shared by all that opens streams in the process.
+    RedisUnavailable where that cannot be told. `clock` gives monotonic seconds. `places` is shared by all that opens
+    streams in the process.
     """
 
     def __init__(
-        self, source: Source, *, allow: Callable[[str | Session], Awaitable[object]], places: Places | None = None
+        self,
+        source: Source,
+        *,
+        allow: Callable[[str | Session], Awaitable[object]],
+        clock: Callable[[], float],
+        places: Places | None = None,
     ) -> None:
         self._source = source
+        self._clock = clock
         self._allow = allow
         self._places = places or Places()
         self._boards: dict[str, _Board] = {}
@@ -250,7 +257,7 @@ class Live:
             top = await self._source.top(opening.context, opening.key, count=opening.limit, wait=True)
             board = self._boards.get(name)  # somebody else's may have come meanwhile
             if board is None:
-                board = self._boards[name] = _Board(opening.key, self._source.event)
+                board = self._boards[name] = _Board(opening.key, self._source.event, now=self._clock())
                 board.task = asyncio.create_task(self._serve(board), name="live-board")
             if board.top is None or board.count <= opening.limit:
                 board.take(top, count=opening.limit)
@@ -311,7 +318,7 @@ class Live:
         board.take(None, count=0)
 
     async def _tell(self, board: _Board) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         beat = now - board.beat_at >= HEARTBEAT_SECONDS
         if beat:
             board.beat_at = now

@@ -33,7 +33,7 @@ class Boards:
         self.held = asyncio.Event()
         self.held.set()
 
-    async def top(self, context, key, *, count):
+    async def top(self, context, key, *, count, wait):
         self.readings += 1
         self.asked.add(key)
         self.at_reading()
@@ -107,7 +107,8 @@ async def streams(boards):
     async def allow(credential):
         return credential
 
-    return Live(boards, allow=allow)
+    # A reading takes a tick of this clock.
+    return Live(boards, allow=allow, clock=lambda: boards.readings * TICK)
 
 
 @pytest.fixture
@@ -135,6 +136,32 @@ async def test_a_process_has_so_many_streams_and_no_more(monkeypatch, streams, b
     await first.rig.lose()
     (await follow(tenant=4)).assert_follows()
     (await follow(tenant=5)).assert_refused()
+
+
+async def test_who_comes_while_a_board_is_read_for_others_is_counted_at_once(monkeypatch, boards, streams):
+    monkeypatch.setattr(live, "MAX_STREAMS", 2)
+    boards.held.clear()
+    followers = [await Follower(streams, tenant=tenant).ask() for tenant in range(8)]
+    boards.held.set()
+    await settle()
+    assert streams.streams == 2
+    assert sum(follower.problem is not None for follower in followers) == 6
+    for follower in followers:
+        await follower.rig.lose()
+    assert streams.streams == 0
+
+
+async def test_what_two_sources_open_counts_together(monkeypatch, boards, streams):
+    monkeypatch.setattr(live, "MAX_STREAMS", 1)
+    places = live.Places()
+    first, second = (Live(boards, allow=streams._allow, clock=lambda: 0.0, places=places) for _ in range(2))
+    follower = await Follower(first).ask()
+    follower.assert_follows()
+    (await Follower(second).ask()).assert_refused()
+    await follower.rig.lose()
+    other = await Follower(second).ask()
+    other.assert_follows()
+    await other.rig.lose()
 
 
 async def test_one_tenant_cannot_use_up_a_process(monkeypatch, follow):
