@@ -9,6 +9,8 @@ import type {Entry, Leaderboard, Session, Standings} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
+/** What is older is not live, whatever the connection seems to be: in order, it is two seconds old at most. */
+const LIVE_SECONDS = 3
 const SHOWN = [['10', 'Top 10'], ['50', 'Top 50'], ['100', 'Top 100']] as const
 
 export function Board({board, session}: {board: string; session: Session}) {
@@ -52,11 +54,11 @@ function Pulse({live}: {live: Live}) {
     return () => clearInterval(timer)
   }, [])
   const age = live.standings === null ? 0 : (live.standings.age_ms + Math.max(0, now - live.cameAt)) / 1000
-  const says = {connecting: 'Connecting…', live: 'Live', ended: 'Ended'}[live.state]
+  const state = live.state === 'live' && age > LIVE_SECONDS ? 'waiting' : live.state
   return (
-    <p class={`pulse ${live.state}`}>
-      <span role="status">{says}</span>
-      {live.standings !== null && <span class="quiet">{count(live.standings.total)} entries, {age.toFixed(1)} s old</span>}
+    <p class={`pulse ${state}`}>
+      <span role="status">{{connecting: 'Connecting…', live: 'Live', waiting: 'Waiting…', ended: 'Ended'}[state]}</span>
+      {live.standings !== null && <span class="quiet">{count(live.standings.total)} {live.standings.total === 1 ? 'entry' : 'entries'}, {age.toFixed(1)} s old</span>}
       {live.state === 'ended' && <span class="quiet">Reload the page to try again.</span>}
     </p>
   )
