@@ -17,6 +17,27 @@ VIEWS = {
 }
 
 
+# Scrolled back to the left first: to be found is no reason for a table to have been scrolled.
+IN_SIGHT = """
+(found) => {
+  const around = []
+  for (let each = found; each !== null; each = each.parentElement) { each.scrollLeft = 0; around.push(each) }
+  const box = found.getBoundingClientRect()
+  const clipped = around.some((each) => {
+    const edge = each.getBoundingClientRect()
+    return getComputedStyle(each).overflowX !== 'visible' && (box.left < edge.left || box.right > edge.right)
+  })
+  const middle = [box.left + box.width / 2, box.top + box.height / 2]
+  const points = [[box.left + 1, box.top + 1], middle, [box.right - 1, box.bottom - 1]]
+  const on_top = points.every(([x, y]) => {
+    const at = document.elementFromPoint(x, y)
+    return at !== null && (found.contains(at) || at.contains(found))
+  })
+  return box.width > 0 && box.left >= 0 && box.right <= innerWidth && !clipped && on_top
+}
+"""
+
+
 class Visit:
     """What a person does on the page, and what the page complains of meanwhile.
 
@@ -75,6 +96,12 @@ class Visit:
             for each in found["violations"]
             for node in each["nodes"]
         ]
+
+    def in_sight(self, found: Locator) -> bool:
+        """Whether a person who scrolls down, and never sideways, sees the whole of it with nothing over it."""
+        found.scroll_into_view_if_needed()
+        seen: bool = found.evaluate(IN_SIGHT)
+        return seen
 
     def sideways(self) -> int:
         """By how many pixels the page is wider than the window."""

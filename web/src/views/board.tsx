@@ -67,10 +67,10 @@ function Pulse({live}: {live: Live}) {
 function Entries({entries, changed, label, marked}: {entries: Entry[]; changed?: ReadonlySet<string>; label: string; marked?: string}) {
   if (entries.length === 0) return <p class="quiet">Nobody has a score yet.</p>
   return (
-    <Table label={label} head={[['Rank', 'number'], ['User', ''], ['Score', 'number']]}>
+    <Table label={label} head={[['Rank', 'number rank'], ['User', ''], ['Score', 'number']]}>
       {entries.map((entry) => (
         <tr key={entry.user} class={[changed?.has(entry.user) && 'changed', entry.user === marked && 'marked'].filter(Boolean).join(' ')}>
-          <td class="number">{count(entry.rank)}</td>
+          <td class="number rank">{count(entry.rank)}</td>
           <td class="name"><bdi>{entry.user}</bdi></td>
           <td class="number">{score(entry.score)}</td>
         </tr>
