@@ -1,5 +1,6 @@
 """What people do on the dashboard, from the click to what the platform says afterwards."""
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -103,7 +104,7 @@ def test_a_score_arrives_live(visit, tenant, sdk):
     sdk.update("global", "bob", increment=9)
     expect(top.get_by_role("row").nth(1)).to_contain_text("bob")
     expect(top.get_by_role("row").nth(2)).to_contain_text("ann")
-    expect(visit.page.get_by_text(re.compile(r"2 entries, [012]\.\d s old"))).to_be_visible()
+    expect(visit.page.get_by_text(re.compile(r"2 entries, (?:[01]\.\d|2\.0) s old"))).to_be_visible()
 
 
 def test_who_is_around_a_member_and_what_they_did(visit, tenant, sdk):
@@ -296,3 +297,90 @@ def test_a_live_board_mends_itself_when_the_api_was_away(visit, tenant, sdk, ser
     sdk.update("global", "bob", increment=9)
     expect(visit.row("bob")).to_be_visible(timeout=20_000)
     visit.complaints = [each for each in visit.complaints if "ERR_" not in each]
+
+
+def dot(visit):
+    """The colour of the dot before what a board says of itself."""
+    return visit.page.evaluate(
+        "getComputedStyle(document.querySelector('.pulse [role=status]'), '::before').backgroundColor"
+    )
+
+
+def test_standings_that_no_worker_renews_are_not_live(visit, tenant, sdk, served):
+    sdk.update("global", "ann", increment=5)
+    visit.sign_in(tenant.key, "boards/global")
+    live = visit.page.get_by_text("Live", exact=True)
+    expect(live).to_be_visible()
+    green = dot(visit)
+    served.kill_worker()
+    try:
+        expect(visit.page.get_by_text("Waiting…")).to_be_visible()
+        expect(live).to_have_count(0)
+        expect(visit.page.get_by_text(re.compile(r"1 entry, ([3-9]|\d\d)\.\d s old"))).to_be_visible()
+        assert dot(visit) != green
+        assert visit.violations() == []
+    finally:
+        served.start_worker()
+    expect(live).to_be_visible(timeout=20_000)
+    assert dot(visit) == green
+    sdk.update("global", "bob", increment=9)
+    expect(visit.row("bob")).to_be_visible()
+
+
+STREAM = "**/standings/stream?*"
+
+
+def ending(status):
+    """What a stream says that the API ends."""
+    problem = {"type": "about:blank", "title": f"It says {status}", "status": status, "advice": "None.", "trace_id": ""}
+    return f"event: problem\ndata: {json.dumps(problem)}\n\n"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_stream_that_ends_for_a_while_is_opened_again(visit, tenant, sdk, status):
+    sdk.update("global", "ann", increment=5)
+    visit.page.route(
+        STREAM, lambda route: route.fulfill(content_type="text/event-stream", body=ending(status)), times=1
+    )
+    visit.sign_in(tenant.key, "boards/global")
+    expect(visit.page.get_by_text(f"It says {status}")).to_be_visible()
+    expect(visit.page.get_by_text("Connecting…")).to_be_visible()
+    expect(visit.page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(visit.page.get_by_role("alert")).to_have_count(0)
+    expect(visit.row("ann")).to_be_visible()
+
+
+def test_a_stream_that_is_refused_for_a_while_is_opened_again(visit, tenant, sdk):
+    sdk.update("global", "ann", increment=5)
+    visit.page.route(STREAM, lambda route: route.fulfill(status=503, json={}), times=1)
+    visit.sign_in(tenant.key, "boards/global")
+    expect(visit.page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(visit.row("ann")).to_be_visible()
+    visit.expected("503")
+
+
+def test_a_stream_that_ends_for_good_says_why_and_is_left_alone(visit, tenant):
+    asked = []
+    visit.page.route(
+        STREAM,
+        lambda route: (asked.append(1), route.fulfill(content_type="text/event-stream", body=ending(403))),
+    )
+    visit.page.clock.install()
+    visit.sign_in(tenant.key, "boards/global")
+    expect(visit.page.get_by_text("Ended")).to_be_visible()
+    expect(visit.page.get_by_role("alert")).to_contain_text("It says 403")
+    visit.page.clock.run_for(60_000)
+    expect(visit.page.get_by_text("Ended")).to_be_visible()
+    assert asked == [1]
+
+
+def test_a_board_that_is_deleted_meanwhile_ends_its_stream(visit, tenant, sdk):
+    sdk.update("global", "ann", increment=5)
+    visit.sign_in(tenant.key, "boards/global")
+    expect(visit.page.get_by_text("Live", exact=True)).to_be_visible()
+    request = urllib.request.Request(
+        f"{visit.url}/v1/leaderboards/global", method="DELETE", headers={"Authorization": f"Bearer {tenant.key}"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+    expect(visit.page.get_by_text("Ended")).to_be_visible()
+    expect(visit.page.get_by_role("alert")).to_contain_text("leaderboard")

@@ -16,12 +16,34 @@ VIEWS = {
     "activity": "Activity",
 }
 
+# Scrolled back to the left first: to be found is no reason for a table to have been scrolled.
+IN_SIGHT = """
+(found) => {
+  const around = []
+  for (let each = found; each !== null; each = each.parentElement) { each.scrollLeft = 0; around.push(each) }
+  const box = found.getBoundingClientRect()
+  const clipped = around.some((each) => {
+    const edge = each.getBoundingClientRect()
+    return getComputedStyle(each).overflowX !== 'visible' && (box.left < edge.left || box.right > edge.right)
+  })
+  const middle = [box.left + box.width / 2, box.top + box.height / 2]
+  const points = [[box.left + 1, box.top + 1], middle, [box.right - 1, box.bottom - 1]]
+  const on_top = points.every(([x, y]) => {
+    const at = document.elementFromPoint(x, y)
+    return at !== null && (found.contains(at) || at.contains(found))
+  })
+  return box.width > 0 && box.left >= 0 && box.right <= innerWidth && !clipped && on_top
+}
+"""
+
 
 class Visit:
     """What a person does on the page, and what the page complains of meanwhile.
 
     `complaints` are errors of the console and of scripts; `expected` takes out those a test brings about. `largest`
-    is the largest answer so far in bytes of body as sent, with its address.
+    is the largest answer so far, with its address: in bytes of body by its content-length, or, of a stream, in bytes
+    that have arrived. `unmeasured` are the successes of whose length nothing can be told. `streamed` has what arrived
+    of each stream of events, by address.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -30,10 +52,18 @@ class Visit:
         self.complaints: list[str] = []
         self.answers: list[Response] = []
         self.largest = (0, "")
+        self.unmeasured: list[str] = []
+        self.streamed: dict[str, int] = {}
+        self._streams: dict[str, str] = {}
         page.set_default_timeout(10_000)
         page.on("console", self._printed)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("response", self._answered)
+        # Playwright itself has the bodies of streams only once they have ended.
+        network = page.context.new_cdp_session(page)
+        network.on("Network.responseReceived", self._opened)
+        network.on("Network.dataReceived", self._arrived)
+        network.send("Network.enable")
 
     def sign_in(self, key: str, path: str = "") -> None:
         """Open the view `path` with the API key."""
@@ -76,6 +106,12 @@ class Visit:
             for node in each["nodes"]
         ]
 
+    def in_sight(self, found: Locator) -> bool:
+        """Whether a person who scrolls down, and never sideways, sees the whole of it with nothing over it."""
+        found.scroll_into_view_if_needed()
+        seen: bool = found.evaluate(IN_SIGHT)
+        return seen
+
     def sideways(self) -> int:
         """By how many pixels the page is wider than the window."""
         wider: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -95,5 +131,21 @@ class Visit:
 
     def _answered(self, answer: Response) -> None:
         self.answers.append(answer)
-        size = int(answer.headers.get("content-length", 0))
-        self.largest = max(self.largest, (size, answer.url))
+        if "content-length" in answer.headers:
+            self.largest = max(self.largest, (int(answer.headers["content-length"]), answer.url))
+        elif answer.status == 200 and not _is_stream(answer.headers.get("content-type", "")):
+            self.unmeasured.append(answer.url)
+
+    def _opened(self, event: dict[str, Any]) -> None:
+        if _is_stream(event["response"]["mimeType"]):
+            self._streams[event["requestId"]] = event["response"]["url"]
+
+    def _arrived(self, event: dict[str, Any]) -> None:
+        url = self._streams.get(event["requestId"])
+        if url is not None:
+            self.streamed[url] = self.streamed.get(url, 0) + event["dataLength"]
+            self.largest = max(self.largest, (self.streamed[url], url))
+
+
+def _is_stream(kind: str) -> bool:
+    return kind.partition(";")[0].strip() == "text/event-stream"

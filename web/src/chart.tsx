@@ -12,10 +12,10 @@ const LEFT = 44
 const BOTTOM = 22
 const TOP = 8
 
-/** The next of 1, 2, 5, 10, 20, 50, ... that is not below `n`. */
+/** The next number with one or two simple digits that is not below `n`: its half, on the middle line, reads well too. */
 function roundUp(n: number): number {
   const power = 10 ** Math.floor(Math.log10(Math.max(n, 1)))
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= n) ?? 10 * power
+  return [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= n) ?? 10 * power
 }
 
 export function Chart({title, points, step, series}: {

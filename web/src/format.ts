@@ -7,6 +7,8 @@ const day = new Intl.DateTimeFormat('en', {day: 'numeric', month: 'short', timeZ
 const hour = new Intl.DateTimeFormat('en', {
   day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC',
 })
+const clock = new Intl.DateTimeFormat('en', {hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23', timeZone: 'UTC'})
+const fullDay = new Intl.DateTimeFormat('en', {day: 'numeric', month: 'short', year: 'numeric', timeZone: 'UTC'})
 const moment = new Intl.DateTimeFormat('en', {
   day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit',
   hourCycle: 'h23', timeZone: 'UTC',
@@ -17,6 +19,9 @@ export const compact = (n: number): string => short.format(n)
 export const score = (n: number): string => exact.format(n)
 export const date = (iso: string): string => day.format(new Date(iso))
 export const time = (iso: string): string => `${moment.format(new Date(iso))} UTC`
+/** The two halves of `time`. */
+export const dayOf = (iso: string): string => `${fullDay.format(new Date(iso))} UTC`
+export const timeOfDay = (iso: string): string => clock.format(new Date(iso))
 export const pointTime = (iso: string, step: 'hour' | 'day'): string =>
   step === 'day' ? date(iso) : `${hour.format(new Date(iso))} UTC`
 

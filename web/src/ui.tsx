@@ -85,15 +85,22 @@ export function Card({title, aside, children}: {title: string; aside?: Component
   )
 }
 
-/** A table that scrolls inside itself where the page is too narrow for it. */
-export function Table({label, head, children}: {label: string; head: [string, 'number' | ''][]; children: ComponentChildren}) {
+/** A table that scrolls inside itself where the page is too narrow for it. `wide` cells are on wide screens alone.
+ * On narrow screens a `tight` one has its columns closer; the rows of a `stacked` one have a line for each cell, with its
+ * data-name: those say their roles themselves, since what is laid out otherwise is no table to every browser. */
+export function Table({label, head, layout, children}: {
+  label: string; head: [name: string, kind: string][]; layout?: 'stacked' | 'tight'; children: ComponentChildren
+}) {
+  const role = (name: 'table' | 'rowgroup' | 'row' | 'columnheader') => layout === 'stacked' ? name : undefined
   return (
     <div class="scroll" role="region" aria-label={label} tabIndex={0}>
-      <table>
-        <thead>
-          <tr>{head.map(([name, kind]) => <th key={name} scope="col" class={kind}>{name || <span class="hidden">Actions</span>}</th>)}</tr>
+      <table class={layout} role={role('table')}>
+        <thead role={role('rowgroup')}>
+          <tr role={role('row')}>{head.map(([name, kind]) => (
+            <th key={name} scope="col" class={kind} role={role('columnheader')}>{name || <span class="hidden">Actions</span>}</th>
+          ))}</tr>
         </thead>
-        <tbody>{children}</tbody>
+        <tbody role={role('rowgroup')}>{children}</tbody>
       </table>
     </div>
   )

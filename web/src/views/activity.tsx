@@ -1,8 +1,9 @@
 /** What happened on a leaderboard, newest first, from the ledger; of one member where asked. The address has the choice. */
 
+import {Fragment} from 'preact'
 import {useEffect, useState} from 'preact/hooks'
 import {boardPath, get} from '../api'
-import {score, time, words} from '../format'
+import {dayOf, score, time, timeOfDay, words} from '../format'
 import {go, useRoute} from '../route'
 import type {Events, LeaderboardList} from '../shapes'
 import {Answered, Field, Link, Table, useAsked} from '../ui'
@@ -50,16 +51,23 @@ function List({board, user}: {board: string; user: string | undefined}) {
     <Answered asked={asked}>{({events, next_cursor}) => (
       <>
         {events.length === 0 ? <p class="note">Nothing has happened here yet.</p> : (
-          <Table label="Events" head={[['Time', ''], ['Event', ''], ['User', ''], ['Sent', 'number'], ['Score after', 'number']]}>
-            {events.map((event) => (
-              <tr key={event.id}>
-                <td>{time(event.time)}</td>
-                <td>{words(event.kind)}</td>
+          <Table label="Events" head={[['Time', ''], ['Event', 'wide'], ['User', ''], ['Sent', 'number'], ['Score after', 'number']]}>
+            {events.map((event, index) => <Fragment key={event.id}>
+              {(index === 0 || dayOf(event.time) !== dayOf(events[index - 1]!.time)) && (
+                <tr class="day narrow"><td colSpan={4}>{dayOf(event.time)}</td></tr>
+              )}
+              <tr>
+                <td>
+                  <span class="wide">{time(event.time)}</span>
+                  <time class="narrow" dateTime={event.time} title={time(event.time)}>{timeOfDay(event.time)}</time>
+                  <small class="narrow quiet">{words(event.kind)}</small>
+                </td>
+                <td class="wide">{words(event.kind)}</td>
                 <td class="name">{event.user === null ? <span class="quiet">whole board</span> : <Link to={['activity', board, event.user]}><bdi>{event.user}</bdi></Link>}</td>
                 <td class="number">{event.submitted === null ? '–' : score(event.submitted)}</td>
                 <td class="number">{event.score === null ? '–' : score(event.score)}</td>
               </tr>
-            ))}
+            </Fragment>)}
           </Table>
         )}
         <div class="bar pager">

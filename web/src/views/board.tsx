@@ -9,6 +9,8 @@ import type {Entry, Leaderboard, Session, Standings} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
+/** What is older is not live, whatever the connection seems to be: in order, it is two seconds old at most. */
+const LIVE_SECONDS = 3
 const SHOWN = [['10', 'Top 10'], ['50', 'Top 50'], ['100', 'Top 100']] as const
 
 export function Board({board, session}: {board: string; session: Session}) {
@@ -52,11 +54,11 @@ function Pulse({live}: {live: Live}) {
     return () => clearInterval(timer)
   }, [])
   const age = live.standings === null ? 0 : (live.standings.age_ms + Math.max(0, now - live.cameAt)) / 1000
-  const says = {connecting: 'Connecting…', live: 'Live', ended: 'Ended'}[live.state]
+  const state = live.state === 'live' && age > LIVE_SECONDS ? 'waiting' : live.state
   return (
-    <p class={`pulse ${live.state}`}>
-      <span role="status">{says}</span>
-      {live.standings !== null && <span class="quiet">{count(live.standings.total)} entries, {age.toFixed(1)} s old</span>}
+    <p class={`pulse ${state}`}>
+      <span role="status">{{connecting: 'Connecting…', live: 'Live', waiting: 'Waiting…', ended: 'Ended'}[state]}</span>
+      {live.standings !== null && <span class="quiet">{count(live.standings.total)} {live.standings.total === 1 ? 'entry' : 'entries'}, {age.toFixed(1)} s old</span>}
       {live.state === 'ended' && <span class="quiet">Reload the page to try again.</span>}
     </p>
   )
@@ -65,10 +67,10 @@ function Pulse({live}: {live: Live}) {
 function Entries({entries, changed, label, marked}: {entries: Entry[]; changed?: ReadonlySet<string>; label: string; marked?: string}) {
   if (entries.length === 0) return <p class="quiet">Nobody has a score yet.</p>
   return (
-    <Table label={label} head={[['Rank', 'number'], ['User', ''], ['Score', 'number']]}>
+    <Table label={label} head={[['Rank', 'number rank'], ['User', ''], ['Score', 'number']]}>
       {entries.map((entry) => (
         <tr key={entry.user} class={[changed?.has(entry.user) && 'changed', entry.user === marked && 'marked'].filter(Boolean).join(' ')}>
-          <td class="number">{count(entry.rank)}</td>
+          <td class="number rank">{count(entry.rank)}</td>
           <td class="name"><bdi>{entry.user}</bdi></td>
           <td class="number">{score(entry.score)}</td>
         </tr>

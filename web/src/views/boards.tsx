@@ -32,7 +32,7 @@ export function Boards({session}: {session: Session}) {
         <p class="note">There is no leaderboard yet. Make one here, through the REST API, or by applying a Leaderboard resource.</p>
       ) : (
         <>
-          <Table label="Leaderboards" head={[['Key', ''], ['Updates', ''], ['First is', ''], ['Ties', ''], ['Keeps', 'number'], ['State', '']]}>
+          <Table label="Leaderboards" head={[['Key', ''], ['Updates', 'wide'], ['First is', 'wide'], ['Ties', 'wide'], ['Keeps', 'number wide'], ['State', '']]}>
             {leaderboards.map((board) => <Row key={board.key} board={board} />)}
           </Table>
           <div class="bar pager">
@@ -47,13 +47,18 @@ export function Boards({session}: {session: Session}) {
 }
 
 function Row({board}: {board: Leaderboard}) {
+  const first = board.sort_order === 'descending' ? 'Highest' : 'Lowest'
+  const keeps = board.max_entries === 0 ? 'All' : count(board.max_entries)
   return (
     <tr>
-      <td><Link to={['boards', board.key]}>{board.key}</Link></td>
-      <td>{words(board.score_update)}</td>
-      <td>{board.sort_order === 'descending' ? 'Highest' : 'Lowest'}</td>
-      <td>{words(board.tie_policy)}</td>
-      <td class="number">{board.max_entries === 0 ? 'All' : count(board.max_entries)}</td>
+      <td class="item">
+        <Link to={['boards', board.key]}>{board.key}</Link>
+        <small class="narrow quiet">{words(board.score_update)}, {first.toLowerCase()} first, ties: {words(board.tie_policy).toLowerCase()}, keeps {keeps.toLowerCase()}</small>
+      </td>
+      <td class="wide">{words(board.score_update)}</td>
+      <td class="wide">{first}</td>
+      <td class="wide">{words(board.tie_policy)}</td>
+      <td class="number wide">{keeps}</td>
       <td><Tags board={board} /></td>
     </tr>
   )

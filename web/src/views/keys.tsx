@@ -34,15 +34,15 @@ function AllKeys() {
     <>
       <div class="bar end"><button type="button" class="main" onClick={() => setOpen({kind: 'make'})}>New key</button></div>
       <Answered asked={asked}>{({keys}) => (
-        <Table label="API keys" head={[['Id', ''], ['Name', ''], ['Scope', ''], ['Made', ''], ['Ends', ''], ['', '']]}>
+        <Table label="API keys" layout="stacked" head={[['Id', ''], ['Name', ''], ['Scope', ''], ['Made', ''], ['Ends', ''], ['', '']]}>
           {keys.map((key) => (
-            <tr key={key.id}>
-              <td><code>{key.id}</code>{key.current && <> <span class="tag">This session</span></>}</td>
-              <td class="name"><bdi>{key.name ?? <span class="quiet">none</span>}</bdi></td>
-              <td>{words(key.scope)}</td>
-              <td>{time(key.created_at)}</td>
-              <td>{key.expires_at === null ? <span class="quiet">Never</span> : time(key.expires_at)}</td>
-              <td class="actions">{key.managed ? <span class="quiet">Rotated by its Tenant resource</span> : <>
+            <tr key={key.id} role="row">
+              <td role="cell" data-name="Id"><code>{key.id}</code>{key.current && <> <span class="tag">This session</span></>}</td>
+              <td role="cell" data-name="Name" class="name"><bdi>{key.name ?? <span class="quiet">none</span>}</bdi></td>
+              <td role="cell" data-name="Scope">{words(key.scope)}</td>
+              <td role="cell" data-name="Made">{time(key.created_at)}</td>
+              <td role="cell" data-name="Ends">{key.expires_at === null ? <span class="quiet">Never</span> : time(key.expires_at)}</td>
+              <td role="cell" class="actions">{key.managed ? <span class="quiet">Rotated by its Tenant resource</span> : <>
                 <button type="button" aria-label={`Rotate ${key.name ?? key.id}`} onClick={() => setOpen({kind: 'rotate', key})}>Rotate</button>
                 <button type="button" class="danger" aria-label={`Revoke ${key.name ?? key.id}`} onClick={() => setOpen({kind: 'revoke', key})}>Revoke</button>
               </>}</td>

@@ -29,7 +29,7 @@ export function Usage() {
       )}</Answered>
       <Card title="By day" aside={<span class="quiet">This project, 30 days, UTC</span>}>
         <Answered asked={days}>{({points}) => (
-          <Table label="Usage by day" head={[['Day', ''], ['Requests', 'number'], ['Score updates', 'number'], ['Rate limited', 'number'], ['4xx', 'number'], ['5xx', 'number']]}>
+          <Table label="Usage by day" layout="tight" head={[['Day', ''], ['Requests', 'number'], ['Score updates', 'number'], ['Rate limited', 'number'], ['4xx', 'number'], ['5xx', 'number']]}>
             {points.toReversed().map((point) => (
               <tr key={point.at}>
                 <td>{date(point.at)}</td>
@@ -57,18 +57,22 @@ function Meter({label, used, limit}: {label: string; used: number; limit: number
 }
 
 function Lines({bill}: {bill: Bill}) {
+  const price = (line: Bill['lines'][number]) => money(line.unit_price, bill.currency) + (line.per > 1 ? ` per ${compact(line.per)}` : '')
   return (
-    <Table label="Lines of the bill" head={[['Item', ''], ['Quantity', 'number'], ['Included', 'number'], ['Price', 'number'], ['Amount', 'number']]}>
+    <Table label="Lines of the bill" head={[['Item', ''], ['Quantity', 'number wide'], ['Included', 'number wide'], ['Price', 'number wide'], ['Amount', 'number']]}>
       {bill.lines.map((line) => (
         <tr key={line.item}>
-          <td>{{plan: 'Plan', score_updates: 'Score updates'}[line.item]}</td>
-          <td class="number">{count(line.quantity)}</td>
-          <td class="number">{count(line.included)}</td>
-          <td class="number">{money(line.unit_price, bill.currency)}{line.per > 1 && ` per ${compact(line.per)}`}</td>
+          <td class="item">
+            {{plan: 'Plan', score_updates: 'Score updates'}[line.item]}
+            <small class="narrow quiet">{count(line.quantity)} at {price(line)}{line.included > 0 && `, ${count(line.included)} included`}</small>
+          </td>
+          <td class="number wide">{count(line.quantity)}</td>
+          <td class="number wide">{count(line.included)}</td>
+          <td class="number wide">{price(line)}</td>
           <td class="number">{money(line.amount, bill.currency)}</td>
         </tr>
       ))}
-      <tr class="total"><th scope="row" colSpan={4}>Total</th><td class="number">{money(bill.total, bill.currency)}</td></tr>
+      <tr class="total"><th scope="row">Total</th><td class="wide" /><td class="wide" /><td class="wide" /><td class="number">{money(bill.total, bill.currency)}</td></tr>
     </Table>
   )
 }
