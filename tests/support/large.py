@@ -77,5 +77,20 @@ def fill(platform: Platform, *, members: int, boards: int, days: int) -> Tenant:
             " WHERE p.tenant_id = %s",
             (boards, other.id),
         )
+        # And so many tenants, projects and keys that none of these tables is one that Postgres may as well read whole.
+        connection.execute(
+            "INSERT INTO tenants (slug, plan, deletion_policy, spec_hash, created_at, updated_at)"
+            " SELECT 'copy-' || n, t.plan, t.deletion_policy, t.spec_hash, t.created_at, t.updated_at"
+            " FROM tenants t, generate_series(1, 2000) n WHERE t.id = %s",
+            (other.id,),
+        )
+        connection.execute(
+            "INSERT INTO projects (tenant_id, name) SELECT id, 'default' FROM tenants WHERE slug LIKE 'copy-%'"
+        )
+        connection.execute(
+            "INSERT INTO api_keys (id, project_id, hmac, scope, state, created_at)"
+            " SELECT lpad(p.id::text, 16, '0'), p.id, sha256(p.id::text::bytea), 'read', 'active', now()"
+            " FROM projects p JOIN tenants t ON t.id = p.tenant_id WHERE t.slug LIKE 'copy-%'"
+        )
         connection.execute("ANALYZE")
     return tenant
