@@ -1,10 +1,14 @@
 """Snapshots of boards: what they say, how old they get, and what they cost Redis."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import redis as redis_py
 from api_helpers import assert_problem
 
 from leaderboard.api import problems
+from leaderboard.api.resources.standings import MAX_WAITING
 from leaderboard.local.process import wait_until
 
 PATH = "/v1/leaderboards/global/standings"
@@ -91,3 +95,20 @@ def test_without_a_worker_there_is_no_old_snapshot(served, client):
     finally:
         served.start_worker()
     assert wait_until(lambda: client.get(PATH).status == 200, seconds=15, pause=0.1)
+
+
+def test_who_waits_for_first_snapshots_takes_no_others_turn(served, client, new_tenant, connect):
+    client.add("global", ("ann", 5))
+    other, clients = connect(new_tenant().key), [connect(client.key) for _ in range(60)]
+    served.stop_worker()
+    try:
+        with ThreadPoolExecutor(61) as threads:
+            many = [threads.submit(each.get, f"{PATH}?around=user-{number}") for number, each in enumerate(clients)]
+            one = threads.submit(other.get, PATH)
+            kinds = Counter(each.result().json()["type"] for each in many)
+            assert_problem(one.result(), problems.STORE_UNAVAILABLE, detail="snapshot")
+    finally:
+        served.start_worker()
+    # Two processes, and each lets as many wait.
+    assert 0 < kinds["/problems/store-unavailable"] <= 2 * MAX_WAITING
+    assert kinds["/problems/overloaded"] >= 60 - 2 * MAX_WAITING

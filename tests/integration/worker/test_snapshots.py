@@ -2,9 +2,13 @@
 
 import pytest
 
+from leaderboard.control import rebuild
 from leaderboard.store.postgres import standings
 from leaderboard.store.postgres.pool import transaction
-from leaderboard.worker.snapshots import MOST
+from leaderboard.store.redis.events import EventIds
+from leaderboard.store.redis.multiplexer import Multiplexer
+from leaderboard.store.redis.scores import Scores
+from leaderboard.worker.snapshots import MOST, once
 from support.world import leaderboard, tenant
 
 
@@ -53,3 +57,32 @@ async def test_the_oldest_comes_first(world, boards):
     async with transaction(world.pool) as conn:
         await conn.execute("UPDATE standings SET taken_at = now() WHERE member = 'old'")
     assert await due(world) == [(board, "never"), (board, "new")]
+
+
+async def test_a_top_stays_wanted_and_a_look_up_is_one_snapshot(world, boards):
+    board, _ = boards
+    for member in ("", "ann"):
+        await standings.wish(world.pool, board, member=member, seconds=60)
+    async with transaction(world.pool) as conn:
+        await standings.write(conn, [standings.Taken(board, member, 0, None) for member in ("", "ann")])
+    found = [await standings.read(world.pool, board, member=member, max_age=60) for member in ("", "ann")]
+    assert None not in found
+    async with transaction(world.pool) as conn:
+        await conn.execute("UPDATE standings SET taken_at = taken_at - interval '2 seconds'")
+    assert await due(world) == [(board, "")]
+
+
+async def test_a_board_that_is_not_what_we_write_keeps_no_other_waiting(world, boards, redis_url):
+    foreign, board = boards
+    hot = Multiplexer(redis_url, timeout=5)
+    await hot.start(wait=5)
+    try:
+        await world.redis.set(rebuild.board_key(await world.place("acme/default/global")), "nobody's")
+        for each in boards:
+            await standings.wish(world.pool, each, member="", seconds=60)
+        scores = Scores(hot, ids=EventIds(bytes(8)), outbox_max=0, idempotency_ttl=0)
+        assert await once(world.pool, scores) == 1
+        assert await standings.read(world.pool, foreign, member="", max_age=60) is None
+        assert await standings.read(world.pool, board, member="", max_age=60) is not None
+    finally:
+        await hot.close()
