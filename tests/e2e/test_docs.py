@@ -171,13 +171,14 @@ TESTED = {
     "sdk/js/README.md": (
         "tests/sdk/js/test_js.py::test_it_is_installed_as_its_page_says",
         "tests/sdk/js/test_js.py::test_the_snippets_of_the_page_work",
+        "tests/web/test_sdk_in_page.py::test_a_listed_origins_page_shows_a_rank_and_a_top_that_is_live",
     ),
     "sdk/python/README.md": (
         "tests/e2e/test_docs.py::test_the_python_sdk_is_installed_as_its_page_says",
         "tests/e2e/test_docs.py::test_the_snippets_of_the_python_sdk_work",
     ),
 }
-CODE = {"sh", "python", "js", "promql"}
+CODE = {"sh", "python", "js", "html", "promql"}
 DRAWN = {"text", "{toctree}", "{include}"}
 PROGRAMS = "curl|docker|git|helm|kind|kubectl|leaderboard|make|node|npm|pip|psql|pulumi|python|redis-cli|uv"
 
