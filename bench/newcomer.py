@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import report
+from leaderboard.local.process import wait_until
 from support.docs import ROOT, snippets
 
 PORT = 8080
@@ -40,11 +41,11 @@ def _terminal(folder: Path, env: dict[str, str]) -> Iterator[None]:
     log = folder / "up.log"
     with log.open("wb") as file, subprocess.Popen(UP.split(), cwd=folder, env=env, stdout=file, stderr=file) as up:
         try:
-            deadline = time.monotonic() + _UP_SECONDS
-            while not _answers():
-                if up.poll() is not None or time.monotonic() > deadline:
-                    raise Failed(f"{UP.strip()}: {log.read_text()}")
-                time.sleep(0.05)
+            if (
+                not wait_until(lambda: up.poll() is not None or _answers(), seconds=_UP_SECONDS)
+                or up.poll() is not None
+            ):
+                raise Failed(f"{UP.strip()}: {log.read_text()}")
             yield
         finally:
             up.terminate()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -189,11 +190,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
-    how: Any = {"allow": tenant_context.still_opened_by, "clock": clock.monotonic, "places": Places()}
-    app.add_route(f"{board}/stream", stream.Stream(Live(RedisSource(store, refusals), **how)))
+    live = partial(Live, allow=tenant_context.still_opened_by, clock=clock.monotonic, places=Places())
+    app.add_route(f"{board}/stream", stream.Stream(live(RedisSource(store, refusals))))
     snapshots = standings.Snapshots(parts.pool, clock=clock.monotonic)
     app.add_route(f"{board}/standings", standings.Standings(snapshots))
-    app.add_route(f"{board}/standings/stream", stream.StandingsStream(Live(snapshots, **how)))
+    app.add_route(f"{board}/standings/stream", stream.StandingsStream(live(snapshots)))
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))

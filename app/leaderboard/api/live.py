@@ -221,8 +221,11 @@ class Live:
         self._allow = allow
         self._places = places or Places()
         self._boards: dict[str, _Board] = {}
-        self.streams = 0
-        """Open streams of this source."""
+
+    @property
+    def streams(self) -> int:
+        """How many streams of this source are open."""
+        return sum(len(board.streams) for board in self._boards.values())
 
     async def open(self, exchange: Exchange, opening: Opening, *, headers: Mapping[str, str]) -> None:
         """Begin a stream with the top as it is, unless the client has it already.
@@ -246,7 +249,6 @@ class Live:
             stream.taken_at = board.top.taken_at
         first = b"retry: %d\n\n%b" % (RETRY_MS, b"" if stream.sent == opening.last_id else event)
         board.streams.add(stream)
-        self.streams += 1
         exchange.open_stream({**headers, **HEADERS}, first, on_gone=lambda: self._leave(name, board, stream))
 
     async def _board(self, opening: Opening) -> tuple[str, _Board]:
@@ -265,7 +267,6 @@ class Live:
 
     def _leave(self, name: str, board: _Board, stream: _Stream) -> None:
         board.streams.discard(stream)
-        self.streams -= 1
         self._places.give_back(stream.opening.context.tenant_id)
         self._stop_if_empty(name, board)
 
