@@ -29,6 +29,7 @@ from leaderboard.api.resources import (
     plan,
     reads,
     scores,
+    seasons,
     standings,
     stream,
     usage,
@@ -196,6 +197,10 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/standings", standings.Standings(snapshots))
     app.add_route(f"{board}/standings/stream", stream.StandingsStream(live(snapshots)))
     app.add_route(f"{board}/events", events.Events(parts.pool))
+    app.add_route(f"{board}/reset", seasons.Reset(parts.pool, parts.control, body=body(seasons.ResetRequest)))
+    app.add_route(f"{board}/seasons", seasons.Seasons(parts.pool))
+    app.add_route(f"{board}/seasons/{{season}}/top", seasons.FinalTop(parts.pool))
+    app.add_route(f"{board}/seasons/{{season}}/rank/{{user}}", seasons.FinalRank(parts.pool))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
     app.add_route(f"{board}/members", reads.Members(store, refusals))

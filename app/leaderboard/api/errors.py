@@ -26,6 +26,7 @@ _REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (control.KeyManaged, problems.KEY_MANAGED),
     (control.KeyNotFound, problems.KEY_NOT_FOUND),
     (control.AlreadyExists, problems.BOARD_EXISTS),
+    (control.SeasonOver, problems.SEASON_OVER),
     (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),
     (control.NotFound, problems.BOARD_NOT_FOUND),
 )

@@ -73,6 +73,9 @@ BOARD_NOT_FOUND = _type(
 USER_NOT_FOUND = _type(
     "user-not-found", 404, "The user is not on this leaderboard", "The user never scored, was removed, or fell out."
 )
+SEASON_NOT_FOUND = _type(
+    "season-not-found", 404, "There is no such season", "See GET /v1/leaderboards/{leaderboard}/seasons."
+)
 KEY_NOT_FOUND = _type(
     "key-not-found",
     404,
@@ -82,6 +85,12 @@ KEY_NOT_FOUND = _type(
 METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "The path does not take this method", "See the Allow header.")
 REQUEST_TIMEOUT = _type("request-timeout", 408, "The body did not arrive in time", "Send the body at once.")
 BOARD_EXISTS = _type("board-exists", 409, "There is a leaderboard of this key", "Use it, or choose another key.")
+SEASON_OVER = _type(
+    "season-over",
+    409,
+    "The leaderboard is in another season",
+    "Read the leaderboard: its season may have been ended already, by this very request if it was sent before.",
+)
 MANAGED_ELSEWHERE = _type(
     "managed-elsewhere",
     409,
@@ -137,6 +146,9 @@ BOARD_UNAVAILABLE = _type(
     503,
     "The leaderboard's entries are being restored",
     "Try again later. The operator of the platform: see `leaderboard rebuild`.",
+)
+SEASON_NOT_ARCHIVED = _type(
+    "season-not-archived", 503, "The season's standings are on their way to the archive", "Try again after Retry-After."
 )
 OUTBOX_FULL = _type(
     "outbox-full",

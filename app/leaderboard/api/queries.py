@@ -46,6 +46,16 @@ def integer(req: falcon.asgi.Request, name: str, *, default: int, minimum: int, 
     return int(text)
 
 
+def whole(number: float, *, field: str) -> int:
+    """Return what a body's integer field says, or raise Problem 422.
+
+    10.0 is an integer in JSON (JSON Schema 2020-12, 6.1.1), and what some encoders make of 10.
+    """
+    if isinstance(number, float) and not number.is_integer():
+        raise Problem(problems.INVALID_REQUEST, f"{field} must be a whole number, got {number}")
+    return int(number)
+
+
 def text_of(req: falcon.asgi.Request, name: str) -> str | None:
     """Return parameter `name`, None where it is absent; raise Problem 400 where it is given twice."""
     value = req.params.get(name)

@@ -19,7 +19,7 @@ from leaderboard.domain.boards import Board, BoardSpec, check_spec
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.domain.plans import check_room_for_board
-from leaderboard.store.postgres import boards, identity, tenants
+from leaderboard.store.postgres import boards, identity, seasons, tenants
 from leaderboard.store.postgres.boards import BoardState
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
 from leaderboard.store.redis import keys as redis_keys
@@ -114,6 +114,7 @@ async def put(
                 now=tools.clock(),
                 known_id=known_id if again else None,
                 incarnation=there.incarnation if again and there is not None else 1,
+                season=there.season if again and there is not None else 1,
             )
             changes = ("made again under the id it had: its row was gone",) if again else ()
         elif found is not None and leaving is None:
@@ -235,4 +236,7 @@ async def finish_deletion(tools: Tools, database: Database, board: Board, *, boa
             await admin.discard(board_key)
         elif seen.meta is None or seen.meta.id == board.id:
             await admin.delete(board_key, event_id_nonce=tools.ids.nonce, event_counter=tools.ids.take())
+        for _, season in await seasons.unfinished(conn, board_id=board.id):
+            await admin.drop_season(board_key, season.number)
+        await seasons.forget(conn, board.id)
         await boards.mark(conn, board.id, BoardState.DELETED, now=tools.clock())

@@ -7,6 +7,7 @@
     │   ├── BoardNotFound
     │   └── KeyNotFound
     ├── AlreadyExists        a board of that key is there
+    ├── SeasonOver           the board is in another season by now; nothing was changed
     ├── ManagedElsewhere     it belongs to another owner; nothing was changed
     │   └── KeyManaged
     ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
@@ -44,6 +45,10 @@ class KeyNotFound(NotFound):
 
 class AlreadyExists(ControlError):
     """There is a board of that key already."""
+
+
+class SeasonOver(ControlError):
+    """The board is in another season than the one that was to end."""
 
 
 class ManagedElsewhere(ControlError):

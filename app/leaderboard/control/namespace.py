@@ -18,6 +18,7 @@ from leaderboard.control.errors import NotDrained
 from leaderboard.domain.boards import Board
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import boards, ledger
+from leaderboard.store.postgres.boards import PlacedBoard
 from leaderboard.store.postgres.pool import Connection, Database, locked
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.boards import BoardAdmin, Snapshot
@@ -29,6 +30,11 @@ DRAIN_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 BOARD_LOCK = 2
 """The kind of the lock under which one process at a time works on a board."""
+
+
+def key_of(place: PlacedBoard) -> str:
+    """Return the board's key in Redis."""
+    return keys.board(place.tenant_id, place.project, place.board.spec.key)
 
 
 def lock(database: Database, board_id: LeaderboardId) -> AbstractAsyncContextManager[Connection]:

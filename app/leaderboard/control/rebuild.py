@@ -17,7 +17,6 @@ from leaderboard.domain.boards import TiePolicy
 from leaderboard.store.postgres import boards, ledger
 from leaderboard.store.postgres.boards import PlacedBoard
 from leaderboard.store.postgres.pool import Pool
-from leaderboard.store.redis import keys
 from leaderboard.store.redis.boards import BoardAdmin, BoardState
 
 EXAMPLES = 10
@@ -91,9 +90,7 @@ async def find(pool: Pool, path: str) -> PlacedBoard:
     raise BoardNotFound(f"there is no leaderboard {path!r}; name it as tenant/project/key")
 
 
-def board_key(place: PlacedBoard) -> str:
-    """Return the board's key in Redis."""
-    return keys.board(place.tenant_id, place.project, place.board.spec.key)
+board_key = namespace.key_of
 
 
 async def verify(

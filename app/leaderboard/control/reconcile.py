@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 
-from leaderboard.control import board, fleet, namespace, own_keys, tenancy
+from leaderboard.control import board, fleet, namespace, own_keys, seasons, tenancy
 from leaderboard.control.errors import AlreadyExists, KeyNotFound
 from leaderboard.control.keys import KeySink, announced
 from leaderboard.control.outcome import BoardRequest, Outcome, TenantRequest
@@ -25,6 +25,7 @@ from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.store.postgres import boards, keys, tenants
 from leaderboard.store.postgres.keys import ProjectKey
 from leaderboard.store.postgres.pool import Pool, connection
+from leaderboard.store.redis import keys as redis_keys
 from leaderboard.store.redis.events import EventIds
 
 __all__ = ["Adoption", "BoardRequest", "Control", "KeyInForce", "Outcome", "TenantRequest"]
@@ -166,6 +167,22 @@ class Control:
             )
         assert outcome.board is not None
         return outcome.board
+
+    async def reset_board(
+        self, *, tenant_id: TenantId, project_id: ProjectId, project: str, key: str, season: int
+    ) -> Board:
+        """End season `season` of a board: its entries go to the archive, it goes on empty. Returns the board.
+
+        Also of a board that a resource owns: its rules stay as they are. A reset that was cut short is finished, by the
+        next call or by the worker. Raises BoardNotFound, SeasonOver; DatabaseUnavailable, RedisUnavailable.
+        """
+        return await seasons.reset(
+            self._tools,
+            project_id=project_id,
+            key=key,
+            board_key=redis_keys.board(tenant_id, project, key),
+            season=season,
+        )
 
     async def delete_board(
         self,

@@ -66,6 +66,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     id: LeaderboardId
     spec: BoardSpec
     incarnation: int = 1
+    season: int = 1
+    """Counts from 1; each reset ends one and starts the next."""
     managed_by: str | None = None
     """Who owns it: None for the REST API, else the UID of the custom resource."""
 

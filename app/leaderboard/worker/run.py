@@ -15,7 +15,7 @@ from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
-from leaderboard.worker import maintenance, snapshots
+from leaderboard.worker import maintenance, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 from leaderboard.worker.seen import Stores
 
@@ -27,7 +27,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
     Starts also while Postgres or Redis is away, and goes on when they are back.
     """
-    pool = await open_pool(config.database_url, size=3, timeout=config.database_timeout)
+    pool = await open_pool(config.database_url, size=4, timeout=config.database_timeout)
     # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
     redis = Redis.from_url(
         config.redis_url,
@@ -51,6 +51,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                 )
             )
             tasks.create_task(snapshots.run(pool, scores, stop=stop))
+            tasks.create_task(seasons.run(pool, redis, stop=stop, clock=lambda: datetime.now(UTC)))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))

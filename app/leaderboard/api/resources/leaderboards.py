@@ -37,11 +37,13 @@ class BoardBody(msgspec.Struct):
     public_read: bool
     suspended: bool
     managed: bool
+    season: int
     created_at: datetime
     updated_at: datetime
 
 
-def _body(row: BoardRow) -> BoardBody:
+def body_of(row: BoardRow) -> BoardBody:
+    """Return the board as the API shows it."""
     spec = row.spec
     return BoardBody(
         spec.key,
@@ -52,6 +54,7 @@ def _body(row: BoardRow) -> BoardBody:
         spec.public_read,
         spec.suspended,
         row.managed_by is not None,
+        row.season,
         row.created_at,
         row.updated_at,
     )
@@ -65,14 +68,8 @@ def _enum(kind: type[_Enum], text: str, *, field: str) -> _Enum:
         raise Problem(problems.INVALID_REQUEST, f"{field} must be one of {takes}, got {text[:40]!r}") from None
 
 
-def _whole(number: float, *, field: str) -> int:
-    # 10.0 is an integer in JSON (JSON Schema 2020-12, 6.1.1), and what some encoders make of 10.
-    if isinstance(number, float) and not number.is_integer():
-        raise Problem(problems.INVALID_REQUEST, f"{field} must be a whole number, got {number}")
-    return int(number)
-
-
-async def _row(pool: Pool, context: KeyContext, key: str) -> BoardRow:
+async def row_of(pool: Pool, context: KeyContext, key: str) -> BoardRow:
+    """Return the board, or raise Problem 404."""
     row = await boards.get_row(pool, context.project_id, key)
     if row is None:
         raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
@@ -105,7 +102,7 @@ class Leaderboards:
         more, rows = len(rows) > limit, rows[:limit]
         body = _encode(
             {
-                "leaderboards": [_body(row) for row in rows],
+                "leaderboards": [body_of(row) for row in rows],
                 "next_cursor": rows[-1].spec.key if more else None,
             }
         )
@@ -121,7 +118,7 @@ class Leaderboards:
                 score_update=_enum(ScoreUpdate, asked.score_update, field="score_update"),
                 sort_order=_enum(SortOrder, asked.sort_order, field="sort_order"),
                 tie_policy=_enum(TiePolicy, asked.tie_policy, field="tie_policy"),
-                max_entries=_whole(asked.max_entries, field="max_entries"),
+                max_entries=queries.whole(asked.max_entries, field="max_entries"),
                 public_read=asked.public_read,
             )
         )
@@ -134,7 +131,7 @@ class Leaderboards:
         )
         resp.status = 201
         resp.set_header("Location", f"/v1/leaderboards/{spec.key}")
-        resp.data = _encode(_body(await _row(self._pool, context, spec.key)))
+        resp.data = _encode(body_of(await row_of(self._pool, context, spec.key)))
 
 
 class Leaderboard:
@@ -150,14 +147,14 @@ class Leaderboard:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Answer the board's rules."""
-        body = _encode(_body(await _row(self._pool, req.context.key, queries.board(leaderboard))))
+        body = _encode(body_of(await row_of(self._pool, req.context.key, queries.board(leaderboard))))
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Change max_entries or public_read; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
-        current = (await _row(self._pool, context, queries.board(leaderboard))).spec
+        current = (await row_of(self._pool, context, queries.board(leaderboard))).spec
         given = {
             name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET
         }
@@ -165,7 +162,7 @@ class Leaderboard:
             if name in given:
                 given[name] = _enum(kind, given[name], field=name)
         if "max_entries" in given:
-            given["max_entries"] = _whole(given["max_entries"], field="max_entries")
+            given["max_entries"] = queries.whole(given["max_entries"], field="max_entries")
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,
@@ -174,7 +171,7 @@ class Leaderboard:
             spec=spec,
             create=False,
         )
-        resp.data = _encode(_body(await _row(self._pool, context, spec.key)))
+        resp.data = _encode(body_of(await row_of(self._pool, context, spec.key)))
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
         """Delete the board with its entries; its events stay in the ledger."""

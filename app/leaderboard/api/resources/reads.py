@@ -70,7 +70,8 @@ class MembersBody(msgspec.Struct):
     missing: list[str]
 
 
-def _user(req: falcon.asgi.Request, user: str) -> str:
+def user_in_path(req: falcon.asgi.Request, user: str) -> str:
+    """Return the user id of the path, or raise Problem 400."""
     # The server decodes the path leniently: U+FFFD stands for bytes that were not UTF-8, or for itself.
     if "\ufffd" in user:
         try:
@@ -162,7 +163,7 @@ class Rank(_BoardRead):
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str, user: str) -> None:
         """Answer the user's score and rank, 404 where the user is not on the board."""
         queries.known(req)
-        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), user_in_path(req, user), req.context.key
         result = await self._store.members(context.namespace + key, users=[name])
         total, standings = await self._found(result, context, key)
         standing: Standing = await self._found(standings[0], context, key)
@@ -179,7 +180,7 @@ class Around(_BoardRead):
         """Answer `limit` entries, moved inwards at either end of the board."""
         queries.known(req, "limit")
         count = queries.integer(req, "limit", default=DEFAULT_AROUND, minimum=1, maximum=MAX_AROUND)
-        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), user_in_path(req, user), req.context.key
         result = await self._store.around(
             context.namespace + key, user=name, count=count, render=lambda page: _render_around(key, page)
         )
@@ -225,7 +226,7 @@ class Member(_BoardRead):
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str, user: str
     ) -> None:
         """Answer 204, or 404 where the user is not on the board."""
-        key, name, context = queries.board(leaderboard), _user(req, user), req.context.key
+        key, name, context = queries.board(leaderboard), user_in_path(req, user), req.context.key
         await self._found(await self._store.remove(context.namespace + key, user=name), context, key)
         resp.status = 204
 

@@ -38,7 +38,7 @@ class PlacedBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 _COLUMNS = (
     "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended,"
-    " b.incarnation, b.managed_by"
+    " b.incarnation, b.managed_by, b.season"
 )
 
 
@@ -56,6 +56,7 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
         ),
         "incarnation": row[8],
         "managed_by": row[9],
+        "season": row[10],
     }
 
 
@@ -95,7 +96,7 @@ async def list_page(
             " AND (%s::text IS NULL OR b.key = %s) ORDER BY b.key LIMIT %s",
             (project_id, after, after, only, only, limit),
         )
-        return [BoardRow(**_fields(row), created_at=row[10], updated_at=row[11]) async for row in rows]
+        return [BoardRow(**_fields(row), created_at=row[11], updated_at=row[12]) async for row in rows]
 
 
 class BoardState(StrEnum):
@@ -123,7 +124,7 @@ RECORD_COLUMNS = f"{_COLUMNS}, b.state, b.deletion_policy, b.spec_hash, b.adopta
 
 def record(row: Sequence[Any]) -> BoardRecord:
     """Return the record that starts a row of RECORD_COLUMNS."""
-    return BoardRecord(Board(**_fields(row)), BoardState(row[10]), DeletionPolicy(row[11]), row[12], row[13])
+    return BoardRecord(Board(**_fields(row)), BoardState(row[11]), DeletionPolicy(row[12]), row[13], row[14])
 
 
 async def find(database: Database, project_id: ProjectId, key: str) -> BoardRecord | None:
@@ -176,6 +177,7 @@ async def insert(
     now: datetime,
     known_id: LeaderboardId | None = None,
     incarnation: int = 1,
+    season: int = 1,
 ) -> LeaderboardId:
     """Write a new board and return its id. The caller holds the tenant's row.
 
@@ -185,10 +187,10 @@ async def insert(
         row = await (
             await conn.execute(
                 "INSERT INTO leaderboards (id, project_id, key, sort_order, score_update, tie_policy, max_entries,"
-                " public_read, suspended, managed_by, deletion_policy, spec_hash, incarnation, created_at, updated_at)"
-                " OVERRIDING SYSTEM VALUE"
+                " public_read, suspended, managed_by, deletion_policy, spec_hash, incarnation, season, created_at,"
+                " updated_at) OVERRIDING SYSTEM VALUE"
                 " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('leaderboards', 'id'))),"
-                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
                 (
                     known_id,
                     project_id,
@@ -203,6 +205,7 @@ async def insert(
                     deletion_policy.value,
                     spec_hash,
                     incarnation,
+                    season,
                     now,
                     now,
                 ),
@@ -270,6 +273,17 @@ async def adopt(database: Database, board_id: LeaderboardId, *, owner: str, now:
         )
 
 
+async def start_season(
+    database: Database, board_id: LeaderboardId, season: int, *, incarnation: int, now: datetime
+) -> None:
+    """Write the season that runs, with the incarnation it begins in."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE leaderboards SET season = %s, incarnation = %s, updated_at = %s WHERE id = %s",
+            (season, incarnation, now, board_id),
+        )
+
+
 async def set_incarnation(database: Database, board_id: LeaderboardId, incarnation: int, *, now: datetime) -> None:
     """Write the board's incarnation."""
     async with connection(database) as conn:
@@ -305,14 +319,20 @@ async def _placed(database: Database, condition: str, *args: object) -> list[Pla
         return [
             PlacedBoard(
                 board=Board(**_fields(row)),
-                tenant_id=TenantId(row[10]),
-                tenant=row[11],
-                project_id=ProjectId(row[12]),
-                project=row[13],
-                deleting=row[14],
+                tenant_id=TenantId(row[11]),
+                tenant=row[12],
+                project_id=ProjectId(row[13]),
+                project=row[14],
+                deleting=row[15],
             )
             async for row in await conn.execute(_PLACED + condition, args)
         ]
+
+
+async def place_of(database: Database, board_id: LeaderboardId) -> PlacedBoard | None:
+    """Return the board with where it is, None where it is deleted."""
+    found = await _placed(database, "b.id = %s", board_id)
+    return found[0] if found else None
 
 
 async def owners(database: Database) -> set[str]:

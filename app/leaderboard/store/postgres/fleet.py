@@ -64,10 +64,10 @@ async def observe(database: Database, places: Sequence[Place]) -> list[Sight]:
             ),
         )
         async for row in rows:
-            found[row[14]] = Sight(
-                tenant_id=row[15],
-                managed_by=row[16],
-                project_id=row[17],
+            found[row[15]] = Sight(
+                tenant_id=row[16],
+                managed_by=row[17],
+                project_id=row[18],
                 record=None if row[0] is None else record(row),
             )
     return found

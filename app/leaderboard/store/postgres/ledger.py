@@ -165,16 +165,21 @@ def _midnight(day: date) -> sql.Literal:
     return sql.Literal(f"{day:%Y-%m-%d} 00:00:00+00")
 
 
-def _latest_of(board: str) -> str:
-    """Return the query for the state of every member; `board` is SQL for the board's id."""
+def _latest_of(board: str, *, before: str = "true") -> str:
+    """Return the query for the state of every member; `board` is SQL for the board's id.
+
+    `before` is a condition on (incarnation, seq) that all events have to meet: what it was at an earlier place.
+    """
     # The cut: the newest reset or deletion, whether its partition is still there or not.
     return f"""
 WITH cut AS MATERIALIZED (
     SELECT incarnation, seq FROM (
         (SELECT incarnation, seq FROM score_events
-         WHERE leaderboard_id = {board} AND kind IN ('x', 'd') ORDER BY incarnation DESC, seq DESC LIMIT 1)
+         WHERE leaderboard_id = {board} AND kind IN ('x', 'd') AND {before}
+         ORDER BY incarnation DESC, seq DESC LIMIT 1)
         UNION ALL
-        SELECT cut_incarnation, cut_seq FROM score_checkpoint_heads WHERE leaderboard_id = {board}
+        SELECT incarnation, seq FROM (SELECT cut_incarnation AS incarnation, cut_seq AS seq
+         FROM score_checkpoint_heads WHERE leaderboard_id = {board}) head WHERE {before}
         UNION ALL
         SELECT 0, 0::bigint
     ) cuts ORDER BY incarnation DESC, seq DESC LIMIT 1
@@ -183,10 +188,10 @@ SELECT member, score, order_prefix FROM (
     SELECT DISTINCT ON (member) member, score, order_prefix FROM (
         SELECT e.member, e.incarnation, e.seq, e.score, e.order_prefix FROM score_events e
         WHERE e.leaderboard_id = {board} AND e.member IS NOT NULL
-          AND (e.incarnation, e.seq) > (SELECT incarnation, seq FROM cut)
+          AND (e.incarnation, e.seq) > (SELECT incarnation, seq FROM cut) AND {before}
         UNION ALL
         SELECT c.member, c.incarnation, c.seq, c.score, c.order_prefix FROM score_checkpoints c
-        WHERE c.leaderboard_id = {board} AND (c.incarnation, c.seq) > (SELECT incarnation, seq FROM cut)
+        WHERE c.leaderboard_id = {board} AND (c.incarnation, c.seq) > (SELECT incarnation, seq FROM cut) AND {before}
     ) history
     ORDER BY member, incarnation DESC, seq DESC
 ) newest WHERE score IS NOT NULL
@@ -208,6 +213,40 @@ async def latest(database: Database, leaderboard_id: LeaderboardId) -> AsyncIter
         await cursor.execute(_LATEST, {"board": leaderboard_id})
         async for member, score, order_prefix in cursor:
             yield Latest(member, score, order_prefix)
+
+
+_BEFORE = _latest_of("%(board)s", before="(incarnation, seq) < (%(incarnation)s, %(seq)s)")
+
+
+async def final(
+    database: Database, leaderboard_id: LeaderboardId, *, before: Position, descending: bool
+) -> AsyncIterator[Latest]:
+    """Yield the state of every member as it was right before a place, best first.
+
+    What a dropped partition held of that time is known only as far as no later season went over it. Raises
+    DatabaseUnavailable.
+    """
+    way = "DESC" if descending else "ASC"
+    # As Redis orders them: by score, then by the bytes of the member with its prefix.
+    query = f'SELECT * FROM ({_BEFORE}) final ORDER BY score {way}, (order_prefix || member) COLLATE "C" {way}'  # noqa: S608
+    async with transaction(database) as conn, conn.cursor("final_ledger", scrollable=False) as cursor:
+        cursor.itersize = FETCH_ROWS
+        await cursor.execute(query, {"board": leaderboard_id, "incarnation": before.incarnation, "seq": before.seq})
+        async for member, score, order_prefix in cursor:
+            yield Latest(member, score, order_prefix)
+
+
+async def place_of_reset(database: Database, leaderboard_id: LeaderboardId, event_id: UUID) -> Position | None:
+    """Return where a reset of the board stands in its history, None where the ledger does not have it (yet)."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT incarnation, seq FROM score_events"
+                " WHERE leaderboard_id = %s AND kind IN ('x', 'd') AND event_id = %s",
+                (leaderboard_id, event_id),
+            )
+        ).fetchone()
+    return None if row is None else Position(*row)
 
 
 async def inhabited(database: Database, leaderboard_ids: Collection[LeaderboardId]) -> set[LeaderboardId]:

@@ -14,7 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from leaderboard.domain.boards import Board, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.scripts import Script
@@ -50,6 +50,7 @@ class BoardMeta(msgspec.Struct, frozen=True, kw_only=True):
     max_entries: int
     public: bool
     state: BoardState
+    season: int
     seq: int
 
 
@@ -64,6 +65,7 @@ def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
         max_entries=board.spec.max_entries,
         public=board.spec.public_read,
         state=state,
+        season=board.season,
         seq=seq,
     )
 
@@ -173,6 +175,42 @@ class BoardAdmin:
         event_id = f"{event_id_nonce}{event_counter:014x}00"
         return bool(await self._run(scripts.DELETE, board_key, [event_id]))
 
+    async def reset(self, board_key: str, *, season: int, incarnation: int, event_id: str) -> bool:
+        """End `season` and start the next in `incarnation`, with its event, in one step.
+
+        False where it was over already. Raises RedisUnavailable also where there is no board, or it is being restored.
+        """
+        done = await self._run(
+            scripts.RESET, board_key, [event_id, season, incarnation], also=(keys.season(board_key, season),)
+        )
+        if done == b"board-unavailable":
+            raise RedisUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
+        return bool(done != b"season-over")
+
+    async def season_entries(self, board_key: str, season: int, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
+        """Yield (user, score) of a season that is over, best first, in chunks of one command each."""
+        name, start = keys.season(board_key, season), 0
+        cut = ORDER_CHARS if spec.tie_policy is TiePolicy.FIRST_TO_REACH else 0
+        descending = spec.sort_order is SortOrder.DESCENDING
+        while True:
+            async with _redis_failures():
+                chunk: Any = await self._redis.zrange(name, start, start + _CHUNK - 1, desc=descending, withscores=True)
+            for member, score in chunk:
+                yield member.decode()[cut:], score
+            if len(chunk) < _CHUNK:
+                return
+            start += _CHUNK
+
+    async def has_season(self, board_key: str, season: int) -> bool:
+        """Whether Redis has entries of a season that is over."""
+        async with _redis_failures():
+            return bool(await self._redis.exists(keys.season(board_key, season)))
+
+    async def drop_season(self, board_key: str, season: int) -> None:
+        """Remove the entries of a season that is over."""
+        async with _redis_failures():
+            await self._redis.unlink(keys.season(board_key, season))
+
     async def trim(self, board_key: str, *, nonce: str, counter: int) -> int:
         """Drop up to 255 members past max_entries, each with its event; return how many. 0 means the board fits."""
         dropped = await self._run(scripts.TRIM, board_key, [nonce, counter])
@@ -244,8 +282,10 @@ class BoardAdmin:
         if not done:
             raise RedisUnavailable(f"{board_key} is being restored by another process")
 
-    async def _run(self, script: Script, board_key: str, args: Sequence[str | int]) -> Any:
-        names = [board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX]
+    async def _run(
+        self, script: Script, board_key: str, args: Sequence[str | int], *, also: tuple[str, ...] = ()
+    ) -> Any:
+        names = [board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX, *also]
         async with _redis_failures():
             try:
                 return await self._redis.evalsha(script.sha, len(names), *names, *args)
@@ -265,6 +305,7 @@ def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
         "max": meta.max_entries,
         "pub": int(meta.public),
         "state": str(state),
+        "season": meta.season,
     }
 
 
@@ -299,5 +340,6 @@ def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:
         max_entries=int(raw[b"max"]),
         public=raw[b"pub"] == b"1",
         state=BoardState(raw[b"state"].decode()),
+        season=int(raw.get(b"season", 1)),  # a board from before there were seasons has none written
         seq=int(raw.get(b"seq", 0)),
     )

@@ -29,6 +29,11 @@ def order(board_key: str) -> str:
     return f"order:{{{board_key}}}"
 
 
+def season(board_key: str, number: int) -> str:
+    """Return the sorted set of a season that is over, until it is in Postgres."""
+    return f"season:{{{board_key}}}:{number}"
+
+
 def idempotency(board_key: str, key: str) -> str:
     """Return the record of one Idempotency-Key on one board."""
     return f"idem:{{{board_key}}}:{key}"

@@ -1,0 +1,135 @@
+"""Seasons: a board is reset, and what it was goes to the archive in Postgres.
+
+A reset is written down in Postgres before Redis does it (`seasons`, state ``ending``, with the id of the event), so
+whoever comes after a crash can tell whether it happened, and finish it: the script does it once per season, and the
+ledger has the event where Redis lost what it did. The archive is then made of what Redis put aside, or, where Redis
+lost that, of the ledger.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from redis.asyncio import Redis
+
+from leaderboard.control import namespace
+from leaderboard.control.drift import wanted_state
+from leaderboard.control.errors import BoardNotFound, SeasonOver
+from leaderboard.control.tools import Tools
+from leaderboard.domain.boards import Board, SortOrder, TiePolicy
+from leaderboard.domain.names import LeaderboardId, ProjectId
+from leaderboard.store.postgres import boards, ledger, seasons
+from leaderboard.store.postgres.boards import BoardState
+from leaderboard.store.postgres.pool import Connection, Pool, locked, transaction
+from leaderboard.store.postgres.seasons import Final, Sealed, Season, SeasonState
+from leaderboard.store.redis.boards import BoardAdmin
+
+ARCHIVE_LOCK = 3
+"""The kind of the lock under which one process at a time archives a board's seasons.
+
+Not the board's own: a large season takes seconds, and control need not wait for it.
+"""
+
+
+async def reset(tools: Tools, *, project_id: ProjectId, key: str, board_key: str, season: int) -> Board:
+    """End season `season` of a board and start the next; see `Control.reset_board`."""
+    found = await boards.get(tools.pool, project_id, key)
+    if found is None:
+        raise BoardNotFound(f"there is no leaderboard {key!r}")
+    async with namespace.lock(tools.pool, found.id) as conn:
+        row = await boards.by_id(conn, found.id)
+        if row is None or row.state is not BoardState.ACTIVE:
+            raise BoardNotFound(f"leaderboard {key!r} was deleted meanwhile")
+        if row.board.season != season:
+            raise SeasonOver(f"leaderboard {key!r} is in season {row.board.season}, not {season}")
+        event_id = UUID(f"{tools.ids.nonce}{tools.ids.take():014x}00")
+        ending = await seasons.begin(conn, row.board.id, season, event_id=event_id, now=tools.clock())
+        return await _finish(conn, tools.redis, row.board, ending, board_key=board_key, now=tools.clock())
+
+
+async def finish(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: datetime) -> None:
+    """Finish a reset that somebody began and did not bring to its end. May be called at any time.
+
+    Raises DatabaseUnavailable, RedisUnavailable.
+    """
+    place = await boards.place_of(pool, board_id)
+    if place is None or place.deleting:
+        return
+    async with namespace.lock(pool, board_id) as conn:
+        row = await boards.by_id(conn, board_id)
+        if row is None or row.state is not BoardState.ACTIVE:
+            return
+        ending = await seasons.get(conn, board_id, row.board.season)
+        if ending is not None and ending.state is SeasonState.ENDING:
+            await _finish(conn, redis, row.board, ending, board_key=namespace.key_of(place), now=now)
+
+
+async def _finish(
+    conn: Connection, redis: Redis, board: Board, ending: Season, *, board_key: str, now: datetime
+) -> Board:
+    admin = BoardAdmin(redis)
+    # In the ledger already: Redis did it, lost it, and was restored from there, as the season that runs.
+    if await ledger.place_of_reset(conn, board.id, ending.event_id) is None:
+        await admin.reset(
+            board_key, season=ending.number, incarnation=board.incarnation + 1, event_id=ending.event_id.hex
+        )
+    meta = await admin.read_meta(board_key)
+    incarnation = max(board.incarnation, 0 if meta is None else meta.incarnation)
+    after = msgspec.structs.replace(board, season=ending.number + 1, incarnation=incarnation)
+    async with transaction(conn):
+        await boards.start_season(conn, board.id, after.season, incarnation=incarnation, now=now)
+        await seasons.move(conn, board.id, ending.number, SeasonState.ENDED)
+    await admin.write_meta(board_key, after, state=wanted_state(after))
+    return after
+
+
+async def archive(
+    pool: Pool, redis: Redis, board_id: LeaderboardId, season: Season, *, drain_seconds: float
+) -> Sealed | None:
+    """Move a season that has ended to Postgres and out of Redis; None where there is no such board any more.
+
+    Holds a few thousand entries at a time. May be repeated after a crash anywhere. Raises NotDrained where Redis lost
+    the season and the ledger does not have all of it yet; DatabaseUnavailable, RedisUnavailable.
+    """
+    place = await boards.place_of(pool, board_id)
+    if place is None or place.deleting:
+        return None
+    admin, board_key = BoardAdmin(redis), namespace.key_of(place)
+    async with locked(pool, kind=ARCHIVE_LOCK, id=board_id) as conn:
+        now = await seasons.get(conn, board_id, season.number)
+        sealed = None
+        if now is not None and now.state is SeasonState.ENDED:
+            lost = not await admin.has_season(board_key, season.number)
+            async with transaction(conn):
+                lines = (
+                    _from_ledger(conn, redis, place.board, now, drain_seconds=drain_seconds)
+                    if lost
+                    else admin.season_entries(board_key, season.number, place.board.spec)
+                )
+                sealed = await seasons.write(conn, board_id, season.number, ranked(lines, place.board.spec.tie_policy))
+        await admin.drop_season(board_key, season.number)
+        await seasons.move(conn, board_id, season.number, SeasonState.ARCHIVED)
+    return sealed
+
+
+async def _from_ledger(
+    conn: Connection, redis: Redis, board: Board, season: Season, *, drain_seconds: float
+) -> AsyncIterator[tuple[str, float]]:
+    await namespace.drained(redis, seconds=drain_seconds)
+    place = await ledger.place_of_reset(conn, board.id, season.event_id)
+    if place is None:
+        return  # nobody was ever on it, or the reset is in a partition that was dropped: nothing is known
+    descending = board.spec.sort_order is SortOrder.DESCENDING
+    async for row in ledger.final(conn, board.id, before=place, descending=descending):
+        yield row.member, row.score
+
+
+async def ranked(entries: AsyncIterator[tuple[str, float]], tie: TiePolicy) -> AsyncIterator[Final]:
+    """Number (user, score) pairs, best first: each line has a place, and by `tie` equal scores share a rank."""
+    place, rank, before = 0, 0, None
+    async for member, score in entries:
+        place += 1
+        if tie is not TiePolicy.SHARED or score != before:
+            rank, before = place, score
+        yield Final(place, rank, member, score)

@@ -1,0 +1,65 @@
+"""Seasons that are over: resets that were cut short are finished, and final standings go from Redis to Postgres."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from redis.asyncio import Redis
+
+from leaderboard.control import seasons as control
+from leaderboard.control.errors import NotDrained
+from leaderboard.store.postgres import seasons
+from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
+from leaderboard.store.postgres.seasons import NotSealed, SeasonState
+from leaderboard.store.redis.errors import RedisFailure
+from leaderboard.worker.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often the worker looks for seasons that are over."""
+PATIENCE = timedelta(seconds=10)
+"""How long a reset may take before it counts as cut short."""
+MOST = 100
+"""Seasons of one turn."""
+DRAIN_SECONDS = 5.0
+"""How long a season that Redis lost waits for its ledger; then the others have their turn."""
+
+
+async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
+    """Move on what there is and return how many seasons were archived. Several workers may do it at once.
+
+    Raises DatabaseUnavailable, RedisUnavailable.
+    """
+    archived = 0
+    for board_id, season in await seasons.unfinished(pool, limit=MOST):
+        if season.state is SeasonState.ENDING:
+            if now - season.ended_at > PATIENCE:
+                log.warning("finishing the reset of board %d that ends its season %d", board_id, season.number)
+                await control.finish(pool, redis, board_id, now=now)
+            continue
+        try:
+            sealed = await control.archive(pool, redis, board_id, season, drain_seconds=DRAIN_SECONDS)
+        except (NotDrained, NotSealed) as error:
+            log.warning("season %d of board %d is not archived yet: %s", season.number, board_id, error)
+            continue
+        if sealed is not None:
+            archived += 1
+            log.info("season %d of board %d is archived: %d entries", season.number, board_id, sealed.entries)
+    return archived
+
+
+async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Archive seasons until `stop` is set."""
+    outage = Backoff("the stores (seasons)", stop=stop)
+    while not stop.is_set():
+        try:
+            await once(pool, redis, now=clock())
+        except (DatabaseUnavailable, RedisFailure) as error:
+            await outage.wait(error)
+            continue
+        outage.over()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
