@@ -328,6 +328,7 @@ def _why_not_ready(url: str) -> str:
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -335,22 +336,25 @@ def _signals_interrupt() -> Iterator[None]:
     """Let each stopping signal raise KeyboardInterrupt in the main thread."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # What is raised while a finalizer runs goes no further than that: it is raised until somebody has taken it.
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _STOPPING}
-    try:
+    with _handled(interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+def _signals_ignored() -> contextlib.AbstractContextManager[None]:
+    """Let a second Ctrl-C not cut short the stop that the first one asked for."""
+    return _handled(signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Let a second Ctrl-C not cut short the stop that the first one asked for."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPPING}
+def _handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (*_STOPPING, signal.SIGALRM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, there in before.items():
+            signal.signal(number, there)

@@ -52,7 +52,11 @@ class Up:
     def interrupt(self) -> int:
         """Press Ctrl-C; return the exit code."""
         self.popen.send_signal(signal.SIGINT)
-        return self.popen.wait(DEADLINE)
+        try:
+            return self.popen.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            running = "\n".join(self.left())
+            pytest.fail(f"`leaderboard up` did not stop; it said:\n{self.text}\nof it there still run:\n{running}")
 
     def env(self) -> dict[str, str]:
         lines = (self.folder / "env").read_text().splitlines()
