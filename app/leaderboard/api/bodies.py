@@ -1,8 +1,8 @@
 """Step 5: the JSON body, read within a bound of size and decoded straight into a typed struct.
 
 msgspec refuses what JSON does not have (NaN, Infinity), what the struct does not have (unknown fields) and what does
-not fit, before anything else sees it. Nesting cannot run deep: no struct here nests, so a deep body fails at its first
-wrong type.
+not fit, before anything else sees it. Nesting cannot run deep: no struct here nests twice, so a deep body fails at its
+first wrong type.
 """
 
 from typing import Any, Generic, TypeVar
@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 import falcon.asgi
 import msgspec
 
-from leaderboard.api import problems
+from leaderboard.api import problems, queries
 from leaderboard.api.exchange import KEY
 from leaderboard.api.problems import Problem
+from leaderboard.domain.schedules import ResetSpec
 
 MAX_BATCH = 1_000
 
@@ -26,12 +27,27 @@ class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str
     increment: float | None = None
     score: float | None = None
+    season: int | float | None = None
+    """The season it is for; in another it is refused."""
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Several updates, each decoded on its own so that one bad item does not refuse the others."""
 
     updates: list[msgspec.Raw]
+
+
+class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a board's seasons come and go; `ResetSpec` says what the fields are."""
+
+    schedule: str | None = None
+    time_zone: str = "UTC"
+    keep_seasons: int | float = 0
+
+    def asked(self) -> ResetSpec:
+        """Return what this asks for, or raise Problem 422."""
+        keep = queries.whole(self.keep_seasons, field="reset.keep_seasons")
+        return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=keep)
 
 
 class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +59,7 @@ class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tie_policy: str = "first_to_reach"
     max_entries: int | float = 0
     public_read: bool = False
+    reset: ResetBody | None = None
 
 
 class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +70,7 @@ class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tie_policy: str | msgspec.UnsetType = msgspec.UNSET
     max_entries: int | float | msgspec.UnsetType = msgspec.UNSET
     public_read: bool | msgspec.UnsetType = msgspec.UNSET
+    reset: ResetBody | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class BodyReader(Generic[T]):

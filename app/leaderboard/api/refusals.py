@@ -27,6 +27,7 @@ _PROBLEMS = {
     Refusal.WRONG_FIELD_SUM: (problems.WRONG_SCORE_FIELD, "this is a sum leaderboard: send increment", None),
     Refusal.WRONG_FIELD_BEST: (problems.WRONG_SCORE_FIELD, "this is a best leaderboard: send score", None),
     Refusal.WRONG_FIELD_LATEST: (problems.WRONG_SCORE_FIELD, "this is a latest leaderboard: send score", None),
+    Refusal.SEASON_OVER: (problems.SEASON_OVER, "the update is for a season that does not run", None),
     Refusal.IDEMPOTENCY_MISMATCH: (problems.IDEMPOTENCY_MISMATCH, None, None),
 }
 

@@ -308,7 +308,7 @@ def board_changes(current: BoardSpec, wanted: BoardSpec, *, same_document: bool 
         check_change(current, wanted)
     return tuple(
         f"{field}: {getattr(current, field)} -> {getattr(wanted, field)}"
-        for field in ("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended")
+        for field in ("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended", "reset")
         if getattr(current, field) != getattr(wanted, field)
     )
 

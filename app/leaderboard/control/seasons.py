@@ -8,7 +8,7 @@ lost that, of the ledger.
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from uuid import UUID
+from uuid import uuid4
 
 import msgspec
 from redis.asyncio import Redis
@@ -19,6 +19,7 @@ from leaderboard.control.errors import BoardNotFound, SeasonOver
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, SortOrder, TiePolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId
+from leaderboard.domain.schedules import next_reset
 from leaderboard.store.postgres import boards, ledger, seasons
 from leaderboard.store.postgres.boards import BoardState
 from leaderboard.store.postgres.pool import Connection, Pool, locked, transaction
@@ -43,31 +44,32 @@ async def reset(tools: Tools, *, project_id: ProjectId, key: str, board_key: str
             raise BoardNotFound(f"leaderboard {key!r} was deleted meanwhile")
         if row.board.season != season:
             raise SeasonOver(f"leaderboard {key!r} is in season {row.board.season}, not {season}")
-        event_id = UUID(f"{tools.ids.nonce}{tools.ids.take():014x}00")
-        ending = await seasons.begin(conn, row.board.id, season, event_id=event_id, now=tools.clock())
-        return await _finish(conn, tools.redis, row.board, ending, board_key=board_key, now=tools.clock())
+        return await _reset(conn, tools.redis, row.board, board_key=board_key, now=tools.clock())
 
 
-async def finish(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: datetime) -> None:
-    """Finish a reset that somebody began and did not bring to its end. May be called at any time.
+async def move_on(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: datetime) -> Board | None:
+    """End the season whose time has come, and finish a reset that somebody began and did not bring to its end.
 
-    Raises DatabaseUnavailable, RedisUnavailable.
+    May be called at any time; None where there was nothing to do. However many times of the schedule were missed, it is
+    one reset. Raises DatabaseUnavailable, RedisUnavailable.
     """
     place = await boards.place_of(pool, board_id)
     if place is None or place.deleting:
-        return
+        return None
     async with namespace.lock(pool, board_id) as conn:
         row = await boards.by_id(conn, board_id)
         if row is None or row.state is not BoardState.ACTIVE:
-            return
-        ending = await seasons.get(conn, board_id, row.board.season)
-        if ending is not None and ending.state is SeasonState.ENDING:
-            await _finish(conn, redis, row.board, ending, board_key=namespace.key_of(place), now=now)
+            return None
+        board = row.board
+        if board.next_reset is None or board.next_reset > now:
+            ending = await seasons.get(conn, board_id, board.season)
+            if ending is None or ending.state is not SeasonState.ENDING:
+                return None
+        return await _reset(conn, redis, board, board_key=namespace.key_of(place), now=now)
 
 
-async def _finish(
-    conn: Connection, redis: Redis, board: Board, ending: Season, *, board_key: str, now: datetime
-) -> Board:
+async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str, now: datetime) -> Board:
+    ending = await seasons.begin(conn, board.id, board.season, event_id=uuid4(), now=now)
     admin = BoardAdmin(redis)
     # In the ledger already: Redis did it, lost it, and was restored from there, as the season that runs.
     if await ledger.place_of_reset(conn, board.id, ending.event_id) is None:
@@ -76,9 +78,11 @@ async def _finish(
         )
     meta = await admin.read_meta(board_key)
     incarnation = max(board.incarnation, 0 if meta is None else meta.incarnation)
-    after = msgspec.structs.replace(board, season=ending.number + 1, incarnation=incarnation)
+    after = msgspec.structs.replace(
+        board, season=ending.number + 1, incarnation=incarnation, next_reset=next_reset(board.spec.reset, now)
+    )
     async with transaction(conn):
-        await boards.start_season(conn, board.id, after.season, incarnation=incarnation, now=now)
+        await boards.start_season(conn, after, now=now)
         await seasons.move(conn, board.id, ending.number, SeasonState.ENDED)
     await admin.write_meta(board_key, after, state=wanted_state(after))
     return after
@@ -110,6 +114,8 @@ async def archive(
                 sealed = await seasons.write(conn, board_id, season.number, ranked(lines, place.board.spec.tie_policy))
         await admin.drop_season(board_key, season.number)
         await seasons.move(conn, board_id, season.number, SeasonState.ARCHIVED)
+        if place.board.spec.reset is not None and place.board.spec.reset.keep_seasons > 0:
+            await seasons.prune(conn, board_id, before=place.board.season - place.board.spec.reset.keep_seasons)
     return sealed
 
 

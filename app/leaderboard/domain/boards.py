@@ -1,14 +1,18 @@
 """Boards: the fixed rules of one leaderboard and what may change in it."""
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
 from leaderboard.domain.errors import ImmutableField, InvalidDocument
 from leaderboard.domain.names import BoardKey, LeaderboardId
+from leaderboard.domain.schedules import ResetSpec, check_reset
 
 MAX_ENTRIES_LIMIT = 10_000_000
 """Largest `max_entries` accepted; 0 means unbounded."""
+MAX_SEASON = 2**31 - 1
+"""Largest number of a season."""
 
 
 class SortOrder(StrEnum):
@@ -54,6 +58,7 @@ class BoardSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_entries: int = 0
     public_read: bool = False
     suspended: bool = False
+    reset: ResetSpec | None = None
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +73,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int = 1
     season: int = 1
     """Counts from 1; each reset ends one and starts the next."""
+    next_reset: datetime | None = None
+    """When the schedule ends the season (UTC), or was to end it a moment ago; None without a schedule."""
     managed_by: str | None = None
     """Who owns it: None for the REST API, else the UID of the custom resource."""
 
@@ -76,6 +83,8 @@ def check_spec(spec: BoardSpec) -> BoardSpec:
     """Return `spec`, or raise InvalidDocument where a value is out of its bounds."""
     if not 0 <= spec.max_entries <= MAX_ENTRIES_LIMIT:
         raise InvalidDocument(f"max_entries must be 0 (no bound) to {MAX_ENTRIES_LIMIT}, got {spec.max_entries}")
+    if spec.reset is not None:
+        check_reset(spec.reset)
     return spec
 
 

@@ -16,6 +16,7 @@ from leaderboard.domain import names, plans
 from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_spec
 from leaderboard.domain.errors import InvalidDocument, InvalidName
 from leaderboard.domain.keys import Scope
+from leaderboard.domain.schedules import ResetSpec
 
 API_VERSION = "leaderboard.saas/v1alpha1"
 
@@ -134,6 +135,18 @@ _TIE_POLICY = {
 }
 
 
+class ResetPart(_Part, frozen=True, kw_only=True):
+    """`reset` as the resource spells it; `ResetSpec` says what the fields are."""
+
+    schedule: str | None = None
+    time_zone: str = "UTC"
+    keep_seasons: int = 0
+
+    def asked(self) -> ResetSpec:
+        """Return what this asks for."""
+        return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=self.keep_seasons)
+
+
 class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     """The `spec` of a Leaderboard."""
 
@@ -145,6 +158,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     tie_policy: TiePolicyName = TiePolicyName.FirstToReach
     max_entries: int = 0
     public_read: bool = False
+    reset: ResetPart | None = None
     suspend: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
@@ -158,6 +172,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
             max_entries=self.max_entries,
             public_read=self.public_read,
             suspended=self.suspend,
+            reset=None if self.reset is None else self.reset.asked(),
         )
 
 

@@ -1,4 +1,4 @@
-"""Seasons that are over: resets that were cut short are finished, and final standings go from Redis to Postgres."""
+"""Seasons: boards are reset by their schedules, cut-short resets finished, final standings moved to Postgres."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from leaderboard.control import seasons as control
 from leaderboard.control.errors import NotDrained
-from leaderboard.store.postgres import seasons
+from leaderboard.store.postgres import boards, seasons
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.postgres.seasons import NotSealed, SeasonState
 from leaderboard.store.redis.errors import RedisFailure
@@ -31,14 +31,18 @@ DRAIN_SECONDS = 5.0
 async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
     """Move on what there is and return how many seasons were archived. Several workers may do it at once.
 
-    Raises DatabaseUnavailable, RedisUnavailable.
+    Raises DatabaseUnavailable, RedisUnavailable; a board whose turn that ended comes again in the next.
     """
+    for board_id in await boards.due(pool, now=now, limit=MOST):
+        board = await control.move_on(pool, redis, board_id, now=now)
+        if board is not None:
+            log.info("board %d is in season %d, by its schedule; next %s", board_id, board.season, board.next_reset)
     archived = 0
     for board_id, season in await seasons.unfinished(pool, limit=MOST):
         if season.state is SeasonState.ENDING:
             if now - season.ended_at > PATIENCE:
                 log.warning("finishing the reset of board %d that ends its season %d", board_id, season.number)
-                await control.finish(pool, redis, board_id, now=now)
+                await control.move_on(pool, redis, board_id, now=now)
             continue
         try:
             sealed = await control.archive(pool, redis, board_id, season, drain_seconds=DRAIN_SECONDS)
@@ -52,12 +56,17 @@ async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
 
 
 async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
-    """Archive seasons until `stop` is set."""
+    """Reset by schedule and archive seasons until `stop` is set."""
     outage = Backoff("the stores (seasons)", stop=stop)
     while not stop.is_set():
         try:
             await once(pool, redis, now=clock())
         except (DatabaseUnavailable, RedisFailure) as error:
+            await outage.wait(error)
+            continue
+        except Exception as error:
+            # Whatever it was, the ledger, in the same process, goes on.
+            log.exception("a turn of the seasons failed")
             await outage.wait(error)
             continue
         outage.over()

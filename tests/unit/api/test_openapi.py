@@ -196,7 +196,7 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, standings, usage
+    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, seasons, standings, usage
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
@@ -217,6 +217,10 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Bill", Bill),
         ("Events", events.EventsBody),
         ("NewKey", keys.NewKeyBody),
+        ("Seasons", seasons.SeasonsBody),
+        ("Season", seasons.SeasonBody),
+        ("SeasonTop", seasons.FinalTopBody),
+        ("SeasonRank", seasons.FinalRankBody),
     ):
         assert (
             set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_encode_fields__)

@@ -8,7 +8,7 @@ import falcon.asgi
 import msgspec
 
 from leaderboard.api import caching, problems, queries
-from leaderboard.api.bodies import BoardChange, BodyReader, NewBoard
+from leaderboard.api.bodies import BoardChange, BodyReader, NewBoard, ResetBody
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
 from leaderboard.control.reconcile import Control
@@ -16,6 +16,7 @@ from leaderboard.domain import names
 from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_change, check_spec
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
+from leaderboard.domain.schedules import ResetSpec
 from leaderboard.store.postgres import boards
 from leaderboard.store.postgres.boards import BoardRow
 from leaderboard.store.postgres.pool import Pool
@@ -37,7 +38,9 @@ class BoardBody(msgspec.Struct):
     public_read: bool
     suspended: bool
     managed: bool
+    reset: ResetSpec | None
     season: int
+    next_reset: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -54,7 +57,9 @@ def body_of(row: BoardRow) -> BoardBody:
         spec.public_read,
         spec.suspended,
         row.managed_by is not None,
+        spec.reset,
         row.season,
+        row.next_reset,
         row.created_at,
         row.updated_at,
     )
@@ -120,6 +125,7 @@ class Leaderboards:
                 tie_policy=_enum(TiePolicy, asked.tie_policy, field="tie_policy"),
                 max_entries=queries.whole(asked.max_entries, field="max_entries"),
                 public_read=asked.public_read,
+                reset=None if asked.reset is None else asked.reset.asked(),
             )
         )
         await self._control.put_board(
@@ -151,7 +157,7 @@ class Leaderboard:
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
-        """Change max_entries or public_read; what is fixed at creation may only be repeated."""
+        """Change max_entries, public_read or reset; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
         current = (await row_of(self._pool, context, queries.board(leaderboard))).spec
@@ -163,6 +169,8 @@ class Leaderboard:
                 given[name] = _enum(kind, given[name], field=name)
         if "max_entries" in given:
             given["max_entries"] = queries.whole(given["max_entries"], field="max_entries")
+        if isinstance(asked := given.get("reset"), ResetBody):
+            given["reset"] = asked.asked()
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,

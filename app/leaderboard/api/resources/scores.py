@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import falcon.asgi
 import msgspec
 
-from leaderboard.api import headers, problems
+from leaderboard.api import headers, problems, queries
 from leaderboard.api.bodies import MAX_BATCH, Batch, BodyReader, Update, decode
 from leaderboard.api.context import KeyContext
 from leaderboard.api.middleware import RateLimit
 from leaderboard.api.problems import Problem
 from leaderboard.api.refusals import Refusals
 from leaderboard.domain import names, scores
+from leaderboard.domain.boards import MAX_SEASON
 from leaderboard.domain.errors import DomainError, InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.store.redis.errors import InDoubt, RedisFailure, RedisUnavailable
@@ -53,9 +54,18 @@ def _value(update: Update) -> str:
         raise Problem(problems.INVALID_REQUEST, "send exactly one of increment (sum) and score (best, latest)")
     # repr is the shortest text that reads back as the same double.
     if update.increment is not None:
-        return f"i{scores.check_increment(update.increment)!r}"
-    assert update.score is not None
-    return f"s{scores.check_number(update.score, field='score')!r}"
+        value = f"i{scores.check_increment(update.increment)!r}"
+    else:
+        assert update.score is not None
+        value = f"s{scores.check_number(update.score, field='score')!r}"
+    return value if update.season is None else f"{_season(update.season)}:{value}"
+
+
+def _season(number: int | float) -> int:
+    season = queries.whole(number, field="season")
+    if not 1 <= season <= MAX_SEASON:
+        raise Problem(problems.INVALID_REQUEST, f"season must be 1 to {MAX_SEASON}, got {season}")
+    return season
 
 
 def _fingerprint(user: str, value: str) -> str:

@@ -13,7 +13,7 @@ from leaderboard.api.problems import Problem
 from leaderboard.api.resources.leaderboards import body_of, row_of
 from leaderboard.api.resources.reads import EntryBody, user_in_path
 from leaderboard.control.reconcile import Control
-from leaderboard.domain.boards import Board
+from leaderboard.domain.boards import MAX_SEASON, Board
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
 from leaderboard.store.postgres import boards, seasons
@@ -22,7 +22,6 @@ from leaderboard.store.postgres.seasons import Season
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-MAX_SEASON = 2**31 - 1
 
 _encode = msgspec.json.Encoder().encode
 
@@ -77,6 +76,7 @@ class Reset:
     """``POST /v1/leaderboards/{leaderboard}/reset``."""
 
     scopes: ClassVar[dict[str, Scope]] = {"POST": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, pool: Pool, control: Control, *, body: BodyReader[ResetRequest]) -> None:
         self._pool = pool

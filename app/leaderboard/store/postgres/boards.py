@@ -10,6 +10,7 @@ import msgspec
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import BoardKey, LeaderboardId, ProjectId, TenantId
+from leaderboard.domain.schedules import ResetSpec, next_reset
 from leaderboard.store.postgres.pool import Database, connection
 
 
@@ -37,9 +38,11 @@ class PlacedBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = (
-    "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended,"
-    " b.incarnation, b.managed_by, b.season"
+    "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended, b.reset,"
+    " b.incarnation, b.managed_by, b.season, b.next_reset"
 )
+_WIDTH = 13
+"""How many they are; what a query asks for besides comes after them."""
 
 
 def _fields(row: Sequence[Any]) -> dict[str, Any]:
@@ -53,11 +56,18 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
             max_entries=row[5],
             public_read=row[6],
             suspended=row[7],
+            reset=None if row[8] is None else msgspec.convert(row[8], ResetSpec),
         ),
-        "incarnation": row[8],
-        "managed_by": row[9],
-        "season": row[10],
+        "incarnation": row[9],
+        "managed_by": row[10],
+        "season": row[11],
+        "next_reset": row[12],
     }
+
+
+def reset_json(spec: BoardSpec) -> str | None:
+    """Return the `reset` of a board as its column takes it."""
+    return None if spec.reset is None else msgspec.json.encode(spec.reset).decode()
 
 
 async def get(database: Database, project_id: ProjectId, key: str) -> Board | None:
@@ -96,7 +106,7 @@ async def list_page(
             " AND (%s::text IS NULL OR b.key = %s) ORDER BY b.key LIMIT %s",
             (project_id, after, after, only, only, limit),
         )
-        return [BoardRow(**_fields(row), created_at=row[11], updated_at=row[12]) async for row in rows]
+        return [BoardRow(**_fields(row), created_at=row[_WIDTH], updated_at=row[_WIDTH + 1]) async for row in rows]
 
 
 class BoardState(StrEnum):
@@ -120,11 +130,14 @@ class BoardRecord(NamedTuple):
 
 RECORD_COLUMNS = f"{_COLUMNS}, b.state, b.deletion_policy, b.spec_hash, b.adoptable_from"
 """What `record` reads, of leaderboards AS b."""
+RECORD_WIDTH = _WIDTH + 4
+"""How many they are."""
 
 
 def record(row: Sequence[Any]) -> BoardRecord:
     """Return the record that starts a row of RECORD_COLUMNS."""
-    return BoardRecord(Board(**_fields(row)), BoardState(row[11]), DeletionPolicy(row[12]), row[13], row[14])
+    state, policy, spec_hash, adoptable_from = row[_WIDTH:RECORD_WIDTH]
+    return BoardRecord(Board(**_fields(row)), BoardState(state), DeletionPolicy(policy), spec_hash, adoptable_from)
 
 
 async def find(database: Database, project_id: ProjectId, key: str) -> BoardRecord | None:
@@ -187,10 +200,10 @@ async def insert(
         row = await (
             await conn.execute(
                 "INSERT INTO leaderboards (id, project_id, key, sort_order, score_update, tie_policy, max_entries,"
-                " public_read, suspended, managed_by, deletion_policy, spec_hash, incarnation, season, created_at,"
-                " updated_at) OVERRIDING SYSTEM VALUE"
+                " public_read, suspended, reset, managed_by, deletion_policy, spec_hash, incarnation, season,"
+                " next_reset, created_at, updated_at) OVERRIDING SYSTEM VALUE"
                 " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('leaderboards', 'id'))),"
-                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
                 (
                     known_id,
                     project_id,
@@ -201,11 +214,13 @@ async def insert(
                     spec.max_entries,
                     spec.public_read,
                     spec.suspended,
+                    reset_json(spec),
                     managed_by,
                     deletion_policy.value,
                     spec_hash,
                     incarnation,
                     season,
+                    next_reset(spec.reset, now),
                     now,
                     now,
                 ),
@@ -228,7 +243,8 @@ async def update(
     async with connection(database) as conn:
         await conn.execute(
             "UPDATE leaderboards SET sort_order = %s, score_update = %s, tie_policy = %s, max_entries = %s,"
-            " public_read = %s, suspended = %s,"
+            " public_read = %s, suspended = %s, next_reset = CASE WHEN reset IS NOT DISTINCT FROM %s::jsonb THEN"
+            " next_reset ELSE %s END, reset = %s,"
             " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
             (
                 spec.sort_order.value,
@@ -237,6 +253,9 @@ async def update(
                 spec.max_entries,
                 spec.public_read,
                 spec.suspended,
+                reset_json(spec),
+                next_reset(spec.reset, now),  # one that is overdue stays so, unless the schedule is another
+                reset_json(spec),
                 None if deletion_policy is None else deletion_policy.value,
                 spec_hash,
                 now,
@@ -273,15 +292,23 @@ async def adopt(database: Database, board_id: LeaderboardId, *, owner: str, now:
         )
 
 
-async def start_season(
-    database: Database, board_id: LeaderboardId, season: int, *, incarnation: int, now: datetime
-) -> None:
-    """Write the season that runs, with the incarnation it begins in."""
+async def start_season(database: Database, board: Board, *, now: datetime) -> None:
+    """Write the season that runs, with the incarnation it begins in and when the schedule ends it."""
     async with connection(database) as conn:
         await conn.execute(
-            "UPDATE leaderboards SET season = %s, incarnation = %s, updated_at = %s WHERE id = %s",
-            (season, incarnation, now, board_id),
+            "UPDATE leaderboards SET season = %s, incarnation = %s, next_reset = %s, updated_at = %s WHERE id = %s",
+            (board.season, board.incarnation, board.next_reset, now, board.id),
         )
+
+
+async def due(database: Database, *, now: datetime, limit: int) -> list[LeaderboardId]:
+    """Return boards whose schedule has come, the longest overdue first."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT id FROM leaderboards WHERE next_reset <= %s AND state = 'active' ORDER BY next_reset LIMIT %s",
+            (now, limit),
+        )
+        return [LeaderboardId(board_id) async for (board_id,) in rows]
 
 
 async def set_incarnation(database: Database, board_id: LeaderboardId, incarnation: int, *, now: datetime) -> None:
@@ -319,11 +346,11 @@ async def _placed(database: Database, condition: str, *args: object) -> list[Pla
         return [
             PlacedBoard(
                 board=Board(**_fields(row)),
-                tenant_id=TenantId(row[11]),
-                tenant=row[12],
-                project_id=ProjectId(row[13]),
-                project=row[14],
-                deleting=row[15],
+                tenant_id=TenantId(row[_WIDTH]),
+                tenant=row[_WIDTH + 1],
+                project_id=ProjectId(row[_WIDTH + 2]),
+                project=row[_WIDTH + 3],
+                deleting=row[_WIDTH + 4],
             )
             async for row in await conn.execute(_PLACED + condition, args)
         ]

@@ -8,7 +8,8 @@ import msgspec
 from leaderboard.domain.boards import BoardSpec
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
-from leaderboard.store.postgres.boards import RECORD_COLUMNS, BoardRecord, record
+from leaderboard.domain.schedules import next_reset
+from leaderboard.store.postgres.boards import RECORD_COLUMNS, RECORD_WIDTH, BoardRecord, record, reset_json
 from leaderboard.store.postgres.pool import Connection, Database, connection
 
 
@@ -64,10 +65,11 @@ async def observe(database: Database, places: Sequence[Place]) -> list[Sight]:
             ),
         )
         async for row in rows:
-            found[row[15]] = Sight(
-                tenant_id=row[16],
-                managed_by=row[17],
-                project_id=row[18],
+            number, tenant_id, managed_by, project_id = row[RECORD_WIDTH:]
+            found[number] = Sight(
+                tenant_id=tenant_id,
+                managed_by=managed_by,
+                project_id=project_id,
                 record=None if row[0] is None else record(row),
             )
     return found
@@ -115,9 +117,9 @@ async def insert(
     """
     rows = await conn.execute(
         "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries, public_read,"
-        " suspended, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
+        " suspended, reset, next_reset, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
         " SELECT *, %s, %s FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[],"
-        " %s::bool[], %s::bool[], %s::text[], %s::text[], %s::text[])"
+        " %s::bool[], %s::bool[], %s::jsonb[], %s::timestamptz[], %s::text[], %s::text[], %s::text[])"
         " ON CONFLICT (project_id, key) WHERE state <> 'deleted' DO NOTHING RETURNING project_id, key, id",
         (
             now,
@@ -130,6 +132,8 @@ async def insert(
             [board.spec.max_entries for board in wanted],
             [board.spec.public_read for board in wanted],
             [board.spec.suspended for board in wanted],
+            [reset_json(board.spec) for board in wanted],
+            [next_reset(board.spec.reset, now) for board in wanted],
             [board.managed_by for board in wanted],
             [board.deletion_policy.value for board in wanted],
             [board.spec_hash for board in wanted],

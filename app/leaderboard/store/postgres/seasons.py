@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from leaderboard.domain.names import LeaderboardId
-from leaderboard.store.postgres.pool import Connection, Database, connection
+from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
 
 FETCH_ROWS = 10_000
 """Rows a server-side cursor hands over at once: about 1 MB of memory."""
@@ -205,3 +205,16 @@ async def forget(database: Database, board_id: LeaderboardId) -> None:
     async with connection(database) as conn:
         await conn.execute("DELETE FROM season_standings WHERE leaderboard_id = %s", (board_id,))
         await conn.execute("DELETE FROM seasons WHERE leaderboard_id = %s", (board_id,))
+
+
+async def prune(database: Database, board_id: LeaderboardId, *, before: int) -> None:
+    """Remove the archived seasons of a board before number `before`, with their standings."""
+    async with transaction(database) as conn:
+        await conn.execute(
+            "DELETE FROM season_standings l USING seasons s WHERE l.leaderboard_id = %s AND l.season < %s"
+            " AND s.leaderboard_id = l.leaderboard_id AND s.season = l.season AND s.state = 'archived'",
+            (board_id, before),
+        )
+        await conn.execute(
+            "DELETE FROM seasons WHERE leaderboard_id = %s AND season < %s AND state = 'archived'", (board_id, before)
+        )

@@ -40,6 +40,7 @@ class Refusal(Enum):
     WRONG_FIELD_BEST = "wrong-field b"
     WRONG_FIELD_LATEST = "wrong-field l"
     IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
+    SEASON_OVER = "season-over"
 
 
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
@@ -101,8 +102,8 @@ class Scores:
     async def update(
         self, board: str, *, user: str, value: str, idempotency: tuple[str, str] | None = None
     ) -> Applied | Refusal:
-        """Apply one update. `value` is ``i<increment>`` or ``s<score>``; `idempotency` the key and the body's
-        fingerprint (no spaces in either)."""
+        """Apply one update. `value` is ``i<increment>`` or ``s<score>``, behind ``<season>:`` where it is for that one
+        only; `idempotency` the key and the body's fingerprint (no spaces in either)."""
         counter = str(self._ids.take())
         rest: tuple[str, ...]
         if idempotency is None:

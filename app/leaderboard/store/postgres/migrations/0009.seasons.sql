@@ -1,5 +1,10 @@
 -- Seasons: what a board was before each of its resets. The number of the season that runs is in the board's row.
-ALTER TABLE leaderboards ADD COLUMN season integer NOT NULL DEFAULT 1 CHECK (season >= 1);
+-- `reset` is a ResetSpec, and `next_reset` when its schedule ends the season: due while it is in the past.
+ALTER TABLE leaderboards
+    ADD COLUMN season integer NOT NULL DEFAULT 1 CHECK (season >= 1),
+    ADD COLUMN reset jsonb CHECK (jsonb_typeof(reset) = 'object'),
+    ADD COLUMN next_reset timestamptz;
+CREATE INDEX leaderboards_next_reset ON leaderboards (next_reset) WHERE next_reset IS NOT NULL AND state = 'active';
 
 -- A season that is over. 'ending': somebody began to reset the board, under this event; 'ended': Redis has put its
 -- entries aside; 'copied': they are in season_standings; 'archived': and nothing of it is left in Redis.

@@ -1,8 +1,8 @@
 -- Applies updates to one board, in order, each with its event in the outbox.
 -- KEYS[5..]: an idempotency record per item, or none.
 -- ARGV: outbox bound, idempotency TTL (s), the process's nonce (16 hex), the event counter of the first item, then per
--- item the user, the value ('i5' an increment, 's120.5' a score) and, with idempotency, the body's fingerprint; after
--- all items, where the write is traced, its traceparent.
+-- item the user, the value ('i5' an increment, 's120.5' a score, '3:i5' one for season 3 only) and, with idempotency,
+-- the body's fingerprint; after all items, where the write is traced, its traceparent.
 -- Returns a word where nothing was done at all, else one text per item:
 --   'A score rank previous_score previous_rank' applied ('-' for none), 'R ...' the same from the record, 'E word' refused.
 if meta[8] ~= 'a' then return 'board-suspended' end
@@ -13,8 +13,14 @@ local count = math.floor((#ARGV - 4) / width)
 local full = call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) -- replays write nothing and are answered all the same
 local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
 
-local function apply(index, user, value)
-  if string.sub(value, 1, 1) ~= takes then return nil, 'E wrong-field ' .. rule end
+local apply
+function apply(index, user, value)
+  if string.sub(value, 1, 1) ~= takes then
+    local season, rest = string.match(value, '^(%d+):(.*)$')
+    if not season then return nil, 'E wrong-field ' .. rule end
+    if tonumber(season) ~= tonumber(call('HGET', KEYS[2], 'season') or 1) then return nil, 'E season-over' end
+    return apply(index, user, rest)
+  end
   local submitted = string.sub(value, 2)
   local member = member_of(user)
   local old = member and call('ZSCORE', KEYS[1], member)
