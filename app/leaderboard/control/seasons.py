@@ -107,7 +107,7 @@ async def archive(
             lost = not await admin.has_season(board_key, season.number)
             async with transaction(conn):
                 lines = (
-                    _from_ledger(conn, redis, place.board, now, drain_seconds=drain_seconds)
+                    _from_ledger(pool, redis, place.board, now, drain_seconds=drain_seconds)
                     if lost
                     else admin.season_entries(board_key, season.number, place.board.spec)
                 )
@@ -120,14 +120,15 @@ async def archive(
 
 
 async def _from_ledger(
-    conn: Connection, redis: Redis, board: Board, season: Season, *, drain_seconds: float
+    pool: Pool, redis: Redis, board: Board, season: Season, *, drain_seconds: float
 ) -> AsyncIterator[tuple[str, float]]:
+    # On connections of their own: the archive's is busy with what is written to it.
     await namespace.drained(redis, seconds=drain_seconds)
-    place = await ledger.place_of_reset(conn, board.id, season.event_id)
+    place = await ledger.place_of_reset(pool, board.id, season.event_id)
     if place is None:
         return  # nobody was ever on it, or the reset is in a partition that was dropped: nothing is known
     descending = board.spec.sort_order is SortOrder.DESCENDING
-    async for row in ledger.final(conn, board.id, before=place, descending=descending):
+    async for row in ledger.final(pool, board.id, before=place, descending=descending):
         yield row.member, row.score
 
 
