@@ -279,11 +279,16 @@ class Boards:
         return None
 
 
+_MOVING = {"entries", "season", "nextReset"}
+
+
 def _only_entries(item: Resource, verdict: Verdict) -> bool:
-    """Whether nothing but the count of entries would be written."""
+    """Whether nothing but what changes with the board's use would be written."""
+    new = {name for name, value in verdict.fields.items() if item.status.get(name) != value}
     return (
         item.status.get("observedGeneration") == item.generation
         and not verdict.repairs
         and transition(item.status.get("conditions") or (), verdict.conditions) is None
-        and {name for name, value in verdict.fields.items() if item.status.get(name) != value} == {"entries"}
+        and bool(new)
+        and new <= _MOVING
     )

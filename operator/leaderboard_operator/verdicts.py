@@ -172,6 +172,7 @@ def board_done(item: Resource, outcome: Outcome, *, tenant_suspended: bool, pepp
     ready = _ready(suspended=outcome.board.spec.suspended, what="scores and reads of this board are refused")
     if tenant_suspended:
         ready = Condition(type=READY, status=False, reason="TenantNotReady", message="its Tenant is suspended")
+    next_reset = outcome.board.next_reset
     return Verdict(
         conditions=(
             Condition(type=ACCEPTED, status=True, reason="Accepted", message=f"leaderboard {outcome.board.id}"),
@@ -184,6 +185,8 @@ def board_done(item: Resource, outcome: Outcome, *, tenant_suspended: bool, pepp
             "seal": seal(outcome.board.id, uid=item.uid, pepper=pepper),
             "redisNamespace": outcome.namespace,
             "entries": outcome.entries,
+            "season": outcome.board.season,
+            "nextReset": None if next_reset is None else f"{next_reset:%Y-%m-%dT%H:%M:%SZ}",
         },
         repairs=_repairs(item, outcome),
     )

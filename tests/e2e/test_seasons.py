@@ -101,7 +101,7 @@ def replayed(database: str, board_id: int, tie: str) -> Iterator[list[Line]]:
 @pytest.mark.parametrize(
     ("boards", "rounds"),
     [
-        pytest.param(25, 6, marks=pytest.mark.timeout(600)),
+        pytest.param(25, 6, marks=pytest.mark.timeout(900)),
         pytest.param(100, 50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
     ],
 )
@@ -143,7 +143,7 @@ def assert_every_write_is_in_one_season(
             row = conn.execute("SELECT count(*) FROM seasons WHERE state = 'archived'").fetchone()
             return row == (len(specs) * rounds,) and client.xlen("outbox") == 0
 
-        assert wait_until(archived, seconds=120), conn.execute(
+        assert wait_until(archived, seconds=600), conn.execute(
             "SELECT state, count(*) FROM seasons GROUP BY state"
         ).fetchall()
         of_users: Runs = defaultdict(list)

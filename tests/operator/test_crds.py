@@ -390,6 +390,8 @@ STATUS: dict[str, dict[str, Any]] = {
         "seal": "0" * 32,
         "redisNamespace": "l:23:default:global",
         "entries": 1234567890123,
+        "season": 3,
+        "nextReset": "2026-11-30T09:00:00Z",
         "conditions": CONDITIONS,
     },
 }

@@ -39,6 +39,14 @@ ONLY_THE_SCHEMA = {
 }
 """The bounds that only the API server holds: the parser admits more. What is inside a selector is not listed."""
 
+SAMPLES = {
+    "^[0-9A-Za-z*/,#-]+( +[0-9A-Za-z*/,#-]+){4}$": (
+        *("* * * * *", "0 9 * * MON", "*/5 0-6 1,15 jan 5L", "00 9 * * 1" + ",1" * 45),
+    ),
+    "^[A-Za-z0-9_+/-]{1,32}$": ("GB", "UTC", "Etc/GMT+5", "America/Argentina/ComodRivadavia"),
+}
+"""By its pattern, what the parser takes where that is less than the schema admits; with the shortest and the longest."""
+
 Json = Any
 Steps = tuple[str | int, ...]
 """The way to a value inside a document: keys and indexes."""
@@ -139,6 +147,8 @@ def least(part: dict[str, Any]) -> Json:
         return part["enum"][0]
     match part["type"]:
         case "string":
+            if part.get("pattern") in SAMPLES:
+                return min(SAMPLES[part["pattern"]], key=len)
             return "1s" if _is_duration(part) else "http://a" if _is_origin(part) else "a"
         case "object":
             return {name: least(part["properties"][name]) for name in part.get("required", ())}
@@ -162,6 +172,9 @@ def at_the_bounds(part: dict[str, Any]) -> Iterator[tuple[str, Json, Json]]:
             most, over = "999999d999999h999999m999999s", "1999999d999999h999999m999999s"
         if _is_origin(part):
             most, over = f"https://{'a' * 253}:99999", f"https://{'a' * 254}:99999"
+        if part.get("pattern") in SAMPLES:
+            most = max(SAMPLES[part["pattern"]], key=len)
+            over = most + most[-1]
         yield "maxLength", most, over
     if "pattern" in part:
         yield "pattern", least(part), "\x7f\x7f"
@@ -229,7 +242,9 @@ def fitting(part: dict[str, Any]) -> st.SearchStrategy[Json]:
             return st.integers(part.get("minimum", -(2**63)), part.get("maximum", 2**63 - 1))
         case "string":
             least, most = part.get("minLength", 0), part.get("maxLength", 40)
-            if "pattern" in part:
+            if part.get("pattern") in SAMPLES:
+                texts = st.sampled_from(SAMPLES[part["pattern"]])
+            elif "pattern" in part:
                 pattern = part["pattern"].removeprefix("^").removesuffix("$")
                 texts = st.from_regex(pattern, fullmatch=True)
             else:

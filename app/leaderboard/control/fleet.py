@@ -18,6 +18,7 @@ from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board
 from leaderboard.domain.errors import DomainError, QuotaExceeded
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
+from leaderboard.domain.schedules import next_reset
 from leaderboard.store.postgres import fleet, keys, ledger, tenants
 from leaderboard.store.postgres.fleet import NewBoard, Place, Sight
 from leaderboard.store.postgres.pool import (
@@ -200,9 +201,18 @@ async def _insert(tools: Tools, conn: Connection, batch: Sequence[_Board]) -> li
             wanted.append(each)
         else:
             each.answer = QuotaExceeded("maxLeaderboards", limit=owners[each.tenant_id].quotas.max_leaderboards)
-    ids = await fleet.insert(conn, [_new(each) for each in wanted], now=tools.clock())
+    now = tools.clock()
+    ids = await fleet.insert(conn, [_new(each) for each in wanted], now=now)
     return [
-        (each, Board(id=ids[each.spot], spec=each.wanted.spec, managed_by=each.wanted.owner))
+        (
+            each,
+            Board(
+                id=ids[each.spot],
+                spec=each.wanted.spec,
+                next_reset=next_reset(each.wanted.spec.reset, now),
+                managed_by=each.wanted.owner,
+            ),
+        )
         for each in wanted
         if each.spot in ids
     ]

@@ -29,7 +29,7 @@ DRAIN_SECONDS = 5.0
 
 
 async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
-    """Move on what there is and return how many seasons were archived. Several workers may do it at once.
+    """Move on what there is, MOST at a time, and return how many seasons were archived. Several workers may do it.
 
     Raises DatabaseUnavailable, RedisUnavailable; a board whose turn that ended comes again in the next.
     """
@@ -60,7 +60,7 @@ async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[
     outage = Backoff("the stores (seasons)", stop=stop)
     while not stop.is_set():
         try:
-            await once(pool, redis, now=clock())
+            busy = await once(pool, redis, now=clock()) == MOST
         except (DatabaseUnavailable, RedisFailure) as error:
             await outage.wait(error)
             continue
@@ -70,5 +70,7 @@ async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[
             await outage.wait(error)
             continue
         outage.over()
+        if busy:
+            continue
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_SECONDS)

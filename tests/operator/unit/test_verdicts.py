@@ -204,7 +204,13 @@ class TestDone:
             "Ready": (True, "Available"),
         }
         fields = {name: value for name, value in verdict.fields.items() if name != "seal"}
-        assert fields == {"leaderboardID": 9, "redisNamespace": "l:7:default:global", "entries": 2}
+        assert fields == {
+            "leaderboardID": 9,
+            "redisNamespace": "l:7:default:global",
+            "entries": 2,
+            "season": 1,
+            "nextReset": None,
+        }
 
     def test_what_they_say_is_remembered(self):
         tenant = make_tenant(status=tenant_done(make_tenant(), tenant_outcome()).fields)
