@@ -45,7 +45,7 @@ SAMPLES = {
     ),
     "^[A-Za-z0-9_+/-]{1,32}$": ("GB", "UTC", "Etc/GMT+5", "America/Argentina/ComodRivadavia"),
 }
-"""By its pattern, what the parser takes where that is less than the schema admits; with the shortest and the longest."""
+"""By its pattern, some of what the parser takes, where that is less than the schema admits: the longest is there."""
 
 Json = Any
 Steps = tuple[str | int, ...]

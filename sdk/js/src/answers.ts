@@ -4,6 +4,8 @@ export interface Update {
   user: string;
   increment?: number;
   score?: number;
+  /** The season it is for; in another it is a Conflict. */
+  season?: number;
 }
 
 /** `rank` is null for who fell out, the previous ones for who was not on the board. */
@@ -24,6 +26,9 @@ export interface Top extends Around { nextCursor: string | null }
 export interface Members extends Around { missing: string[] }
 export interface Rank extends Entry { leaderboard: string; total: number }
 
+/** How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keepSeasons` 0 keeps all. */
+export interface ResetRule { schedule?: string | null; timeZone?: string; keepSeasons?: number }
+
 /** The rules of one leaderboard; `maxEntries` 0 is no bound. Times are RFC 3339 text. */
 export interface Leaderboard {
   key: string;
@@ -34,10 +39,21 @@ export interface Leaderboard {
   publicRead: boolean;
   suspended: boolean;
   managed: boolean;
+  reset: Required<ResetRule> | null;
+  /** The season that runs, until `nextReset` by its schedule. */
+  season: number;
+  nextReset: string | null;
   createdAt: string;
   updatedAt: string;
 }
 export interface LeaderboardPage { leaderboards: Leaderboard[]; nextCursor: string | null }
+
+/** A season that is over. `entries` and `checksum` are null until it is `archived`, and can be read. */
+export interface Season { season: number; endedAt: string; archived: boolean; entries: number | null; checksum: string | null }
+/** Newest first; `season` is the one that runs. */
+export interface Seasons { leaderboard: string; season: number; seasons: Season[]; nextCursor: string | null }
+export interface SeasonTop extends Top { season: number }
+export interface SeasonRank extends Rank { season: number }
 
 /** One UTC day (YYYY-MM-DD): requests admitted, updates in the ledger, requests answered 429. */
 export interface UsageDay { day: string; requests: number; scoreUpdates: number; rateLimited: number }

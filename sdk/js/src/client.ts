@@ -1,6 +1,7 @@
 import {
-  type Around, type Entry, type Leaderboard, type LeaderboardPage, type Members, type Rank, type Top, type Update,
-  type UpdateResult, type Usage, camel, reader,
+  type Around, type Entry, type Leaderboard, type LeaderboardPage, type Members, type Rank, type ResetRule,
+  type Season, type SeasonRank, type SeasonTop, type Seasons, type Top, type Update, type UpdateResult, type Usage, camel,
+  reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
 import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
@@ -22,7 +23,8 @@ export interface ClientOptions {
   maxWait?: number;
 }
 export interface Page { limit?: number; offset?: number; cursor?: string }
-export interface Changes { maxEntries?: number; publicRead?: boolean }
+/** A `reset` of `{}` takes a schedule away. */
+export interface Changes { maxEntries?: number; publicRead?: boolean; reset?: ResetRule }
 export interface Rules extends Changes { scoreUpdate?: string; sortOrder?: string; tiePolicy?: string }
 /** One top of a stream; it has no cursor. */
 export type WatchedTop = Around;
@@ -33,6 +35,9 @@ const readMembers = reader<Members>("leaderboard", "total", "entries", "missing"
 const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total");
 const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries");
 const readBoards = reader<LeaderboardPage>("leaderboards", "nextCursor");
+const readSeasons = reader<Seasons>("leaderboard", "season", "seasons", "nextCursor");
+const readSeasonTop = reader<SeasonTop>("leaderboard", "season", "total", "entries", "nextCursor");
+const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total");
 const readUsage = reader<Usage>("project", "from", "to", "days");
 const readUpdate = reader<UpdateResult>("leaderboard", "user", "score", "rank");
 
@@ -53,13 +58,17 @@ export class Client {
     this.#patience = { maxAttempts: options.maxAttempts ?? 5, maxWait: options.maxWait ?? 30_000 };
   }
 
-  /** Update one score. A key of your own makes a repetition, even by another process, count once. */
+  /**
+   * Update one score. A key of your own makes a repetition, even by another process, count once. With `season`, it counts
+   * in that one or not at all: in another it is a Conflict.
+   */
   async update(
-    leaderboard: string, user: string, options: { increment?: number; score?: number; idempotencyKey?: string },
+    leaderboard: string, user: string,
+    options: { increment?: number; score?: number; season?: number; idempotencyKey?: string },
   ): Promise<UpdateResult> {
     return this.#run({
       method: "POST", path: "/v1/scores/update", repeat: "safe",
-      content: body({ leaderboard, user, increment: options.increment, score: options.score }),
+      content: body({ leaderboard, user, increment: options.increment, score: options.score, season: options.season }),
       idempotencyKey: options.idempotencyKey ?? crypto.randomUUID(),
       read: (answer, headers) => ({ ...readUpdate(answer), replayed: headers.get("idempotency-replayed") === "true" }),
     });
@@ -166,6 +175,51 @@ export class Client {
     return this.#delete(board(leaderboard));
   }
 
+  /**
+   * End the season that runs, whose number has to be given; the next starts empty. After a lost answer it is not tried
+   * again: the second attempt would be a Conflict.
+   */
+  async reset(leaderboard: string, season: number): Promise<Leaderboard> {
+    return this.#change("POST", `${board(leaderboard)}/reset`, { season });
+  }
+
+  /** The seasons that are over, newest first, a page at a time. */
+  async seasons(leaderboard: string, page: { limit?: number; cursor?: string } = {}): Promise<Seasons> {
+    return this.#get(`${board(leaderboard)}/seasons${query({ ...page })}`, readSeasons);
+  }
+
+  async *iterSeasons(leaderboard: string, options: { pageSize?: number } = {}): AsyncGenerator<Season, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page: Seasons = await this.seasons(leaderboard, { limit: options.pageSize ?? 100, cursor });
+      yield* page.seasons;
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** What a season ended with, a page at a time. Waits for one that is on its way to the archive. */
+  async seasonTop(
+    leaderboard: string, season: number, page: { limit?: number; cursor?: string } = {},
+  ): Promise<SeasonTop> {
+    return this.#get(`${board(leaderboard)}/seasons/${season}/top${query({ ...page })}`, readSeasonTop);
+  }
+
+  async *iterSeasonTop(
+    leaderboard: string, season: number, options: { pageSize?: number } = {},
+  ): AsyncGenerator<Entry, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page: SeasonTop = await this.seasonTop(leaderboard, season, { limit: options.pageSize ?? 100, cursor });
+      yield* page.entries;
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** The score and rank that one user ended a season with. */
+  async seasonRank(leaderboard: string, season: number, user: string): Promise<SeasonRank> {
+    return this.#get(`${board(leaderboard)}/seasons/${season}/rank/${segment(user)}`, readSeasonRank);
+  }
+
   /** The project's use by UTC day (YYYY-MM-DD), both days included; by default the last 30. */
   async usage(days: { from?: string; to?: string } = {}): Promise<Usage> {
     return this.#get(`/v1/usage${query({ ...days })}`, readUsage);
@@ -260,10 +314,7 @@ export class Client {
   }
 
   #change(method: string, path: string, fields: Record<string, unknown>): Promise<Leaderboard> {
-    const names = Object.entries(fields).map(([name, value]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]);
-    return this.#run({
-      method, path, read: readBoard, repeat: "unsafe", content: JSON.stringify(Object.fromEntries(names)),
-    });
+    return this.#run({ method, path, read: readBoard, repeat: "unsafe", content: JSON.stringify(snake(fields)) });
   }
 
   #headers(accept: string, open = false): Headers {
@@ -319,13 +370,13 @@ function batch(bodies: string[], key: string): Call<(UpdateResult | ApiError)[]>
 }
 
 function body(update: Update): string {
-  const { leaderboard, user, increment, score } = update;
+  const { leaderboard, user, increment, score, season } = update;
   if ((increment === undefined) === (score === undefined)) {
     throw new TypeError("send exactly one of increment (sum) and score (best, latest)");
   }
   // JSON.stringify would make null of what is no finite number.
   if (!Number.isFinite(increment ?? score)) throw new TypeError(`${increment ?? score} is no number that can be sent`);
-  return JSON.stringify({ leaderboard, user, increment, score });
+  return JSON.stringify({ leaderboard, user, increment, score, season });
 }
 
 function parts(bodies: string[]): string[][] {
@@ -344,6 +395,14 @@ function parts(bodies: string[]): string[][] {
     }
   }
   return all;
+}
+
+/** The names of a body in snake case, at every depth. */
+function snake(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), snake(each)]),
+  );
 }
 
 function board(leaderboard: string): string {

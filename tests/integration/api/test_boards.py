@@ -13,7 +13,7 @@ from leaderboard.local.process import wait_until
 BOARDS = "/v1/leaderboards"
 FIELDS = [
     "key", "score_update", "sort_order", "tie_policy", "max_entries", "public_read", "suspended", "managed",
-    "created_at", "updated_at",
+    "reset", "season", "next_reset", "created_at", "updated_at",
 ]  # fmt: skip
 
 
@@ -32,6 +32,9 @@ def test_a_new_board_has_the_defaults_and_is_where_location_says(client):
         "public_read": False,
         "suspended": False,
         "managed": False,
+        "reset": None,
+        "season": 1,
+        "next_reset": None,
     }
     made = datetime.fromisoformat(board["created_at"])
     assert abs(datetime.now(UTC) - made) < timedelta(minutes=5)
@@ -70,6 +73,13 @@ def test_a_key_is_taken_once(client):
         ({"key": "b", "max_entries": True}, "$.max_entries"),
         ({"key": "b", "public_read": 1}, "$.public_read"),
         ({"key": "b", "project": "other"}, "project"),
+        ({"key": "b", "reset": "0 9 * * 1"}, "$.reset"),
+        ({"key": "b", "reset": {"schedule": "tomorrow"}}, "must have five fields of cron"),
+        ({"key": "b", "reset": {"schedule": "61 * * * *"}}, "cannot be used"),
+        ({"key": "b", "reset": {"time_zone": "Mars"}}, "is not a time zone"),
+        ({"key": "b", "reset": {"keep_seasons": 0.5}}, "reset.keep_seasons must be a whole number"),
+        ({"key": "b", "reset": {"keep_seasons": -1}}, "seasons to keep must be"),
+        ({"key": "b", "reset": {"every": "day"}}, "every"),
         ([], "object"),
     ],
 )

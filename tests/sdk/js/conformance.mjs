@@ -5,13 +5,16 @@ import { ApiError, Client } from "leaderboard-sdk";
 
 const given = JSON.parse(readFileSync(0, "utf8"));
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
-// What the methods take by position, in its order; all else is an option.
-const PLACES = ["tenant", "project", "leaderboard", "key", "updates", "user", "ids"];
+// What the methods take by position, in its order; all else is an option, as the season of an update is.
+const PLACES = ["tenant", "project", "leaderboard", "key", "season", "updates", "user", "ids"];
+const deep = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
+  ? Object.fromEntries(Object.entries(value).map(([name, each]) => [camel(name), deep(each)]))
+  : value;
 
 async function call(key, name, args) {
-  const places = PLACES.filter((place) => place in args).map((place) => args[place]);
-  const rest = Object.entries(args).filter(([each]) => !PLACES.includes(each));
-  const got = new Client(given.url, key)[camel(name)](...places, Object.fromEntries(rest.map(([each, value]) => [camel(each), value])));
+  const placed = PLACES.filter((place) => place in args && !(name === "update" && place === "season"));
+  const rest = Object.entries(args).filter(([each]) => !placed.includes(each));
+  const got = new Client(given.url, key)[camel(name)](...placed.map((place) => args[place]), deep(Object.fromEntries(rest)));
   return name.startsWith("iter_") ? collect(got) : got;
 }
 

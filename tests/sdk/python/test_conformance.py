@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from leaderboard_sdk import ApiError, AsyncClient, Client, Update
+from leaderboard_sdk import ApiError, AsyncClient, Client, ResetRule, Update
 from support.conformance import CASES, filled
 from support.platform import Platform
 from support.tenants import make_tenant
@@ -43,6 +43,8 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
     given = {"from_" if name == "from" else name: value for name, value in args.items()}
     if "updates" in given:
         given["updates"] = [Update(**each) for each in given["updates"]]
+    if "reset" in given:
+        given["reset"] = ResetRule(**given["reset"])
     return given
 
 

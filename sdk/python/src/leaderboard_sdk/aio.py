@@ -17,6 +17,11 @@ from leaderboard_sdk.answers import (
     LeaderboardPage,
     Members,
     Rank,
+    ResetRule,
+    Season,
+    SeasonRank,
+    Seasons,
+    SeasonTop,
     Top,
     Update,
     UpdateResult,
@@ -81,11 +86,22 @@ class AsyncClient:
         *,
         increment: float | None = None,
         score: float | None = None,
+        season: int | None = None,
         idempotency_key: str | None = None,
     ) -> UpdateResult:
-        """Update one score. A key of your own makes a repetition, even by another process, count once."""
+        """Update one score. A key of your own makes a repetition, even by another process, count once.
+
+        With `season`, it counts in that one or not at all: in another it is a Conflict.
+        """
         return await self._run(
-            core.update(leaderboard, user, increment=increment, score=score, idempotency_key=idempotency_key)
+            core.update(
+                leaderboard,
+                user,
+                increment=increment,
+                score=score,
+                season=season,
+                idempotency_key=idempotency_key,
+            )
         )
 
     async def update_many(self, updates: Iterable[Update], *, idempotency_key: str | None = None) -> list[Item]:
@@ -189,6 +205,7 @@ class AsyncClient:
         tie_policy: str | None = None,
         max_entries: int | None = None,
         public_read: bool | None = None,
+        reset: ResetRule | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
         return await self._run(
@@ -199,6 +216,7 @@ class AsyncClient:
                 tie_policy=tie_policy,
                 max_entries=max_entries,
                 public_read=public_read,
+                reset=reset,
             )
         )
 
@@ -207,14 +225,64 @@ class AsyncClient:
         return await self._run(core.get_leaderboard(leaderboard))
 
     async def change_leaderboard(
-        self, leaderboard: str, *, max_entries: int | None = None, public_read: bool | None = None
+        self,
+        leaderboard: str,
+        *,
+        max_entries: int | None = None,
+        public_read: bool | None = None,
+        reset: ResetRule | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays."""
-        return await self._run(core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read))
+        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away."""
+        return await self._run(
+            core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read, reset=reset)
+        )
 
     async def delete_leaderboard(self, leaderboard: str) -> None:
         """Delete a leaderboard with its entries."""
         await self._run(core.delete_leaderboard(leaderboard))
+
+    async def reset(self, leaderboard: str, season: int) -> Leaderboard:
+        """End the season that runs, whose number has to be given; the next starts empty.
+
+        After a lost answer it is not tried again: the second attempt would be a Conflict.
+        """
+        return await self._run(core.reset(leaderboard, season))
+
+    async def seasons(self, leaderboard: str, *, limit: int | None = None, cursor: str | None = None) -> Seasons:
+        """List the seasons that are over, newest first, a page at a time."""
+        return await self._run(core.seasons(leaderboard, limit=limit, cursor=cursor))
+
+    async def iter_seasons(self, leaderboard: str, *, page_size: int = 100) -> AsyncIterator[Season]:
+        """Go through all seasons that are over, newest first."""
+        cursor: str | None = None
+        while True:
+            page = await self.seasons(leaderboard, limit=page_size, cursor=cursor)
+            for season in page.seasons:
+                yield season
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def season_top(
+        self, leaderboard: str, season: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> SeasonTop:
+        """Read what a season ended with, a page at a time. Waits for one that is on its way to the archive."""
+        return await self._run(core.season_top(leaderboard, season, limit=limit, cursor=cursor))
+
+    async def iter_season_top(self, leaderboard: str, season: int, *, page_size: int = 100) -> AsyncIterator[Entry]:
+        """Go through all entries that a season ended with."""
+        cursor: str | None = None
+        while True:
+            page = await self.season_top(leaderboard, season, limit=page_size, cursor=cursor)
+            for entry in page.entries:
+                yield entry
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
+        """Read the score and rank that one user ended a season with."""
+        return await self._run(core.season_rank(leaderboard, season, user))
 
     async def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
         """Read the project's use by UTC day, both days included; by default the last 30."""

@@ -16,13 +16,16 @@ class Update:
     user: str
     increment: float | None = None
     score: float | None = None
+    season: int | None = None
+    """The season it is for; in another it is a Conflict."""
 
     def body(self) -> dict[str, Any]:
         """Return it as the API takes it. Raises ValueError unless it has exactly one of the two."""
         if (self.increment is None) == (self.score is None):
             raise ValueError("send exactly one of increment (sum) and score (best, latest)")
         number = {"score": self.score} if self.increment is None else {"increment": self.increment}
-        return {"leaderboard": self.leaderboard, "user": self.user, **number}
+        season = {} if self.season is None else {"season": self.season}
+        return {"leaderboard": self.leaderboard, "user": self.user, **number, **season}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +103,17 @@ class Members(_Read):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ResetRule(_Read):
+    """How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keep_seasons` 0 keeps all."""
+
+    schedule: str | None = None
+    time_zone: str = "UTC"
+    keep_seasons: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard(_Read):
-    """The rules of one leaderboard; `max_entries` 0 is no bound."""
+    """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule."""
 
     key: str
     score_update: str
@@ -111,6 +123,9 @@ class Leaderboard(_Read):
     public_read: bool
     suspended: bool
     managed: bool
+    reset: ResetRule | None
+    season: int
+    next_reset: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -121,6 +136,50 @@ class LeaderboardPage(_Read):
 
     leaderboards: list[Leaderboard]
     next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Season(_Read):
+    """A season that is over. `entries` and `checksum` are None until it is `archived`, and can be read."""
+
+    season: int
+    ended_at: datetime
+    archived: bool
+    entries: int | None
+    checksum: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Seasons(_Read):
+    """One page of the seasons that are over, newest first, and the one that runs; `next_cursor` is None on the last."""
+
+    leaderboard: str
+    season: int
+    seasons: list[Season]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SeasonTop(_Read):
+    """One page of final standings; `next_cursor` is None on the last, `total` is how many there are."""
+
+    leaderboard: str
+    season: int
+    total: int
+    entries: list[Entry]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SeasonRank(_Read):
+    """The score and rank one user ended a season with."""
+
+    leaderboard: str
+    season: int
+    rank: int
+    user: str
+    score: float
+    total: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,12 +228,25 @@ def members(body: Mapping[str, Any]) -> Members:
 def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
     """Read a leaderboard's rules."""
     times = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "updated_at")}
-    return Leaderboard.read(body, **times)
+    reset = None if body["reset"] is None else ResetRule.read(body["reset"])
+    next_reset = None if body["next_reset"] is None else datetime.fromisoformat(body["next_reset"])
+    return Leaderboard.read(body, reset=reset, next_reset=next_reset, **times)
 
 
 def leaderboards(body: Mapping[str, Any]) -> LeaderboardPage:
     """Read a page of leaderboards."""
     return LeaderboardPage.read(body, leaderboards=[leaderboard(each) for each in body["leaderboards"]])
+
+
+def seasons(body: Mapping[str, Any]) -> Seasons:
+    """Read a page of seasons."""
+    over = [Season.read(each, ended_at=datetime.fromisoformat(each["ended_at"])) for each in body["seasons"]]
+    return Seasons.read(body, seasons=over)
+
+
+def season_top(body: Mapping[str, Any]) -> SeasonTop:
+    """Read a page of final standings."""
+    return SeasonTop.read(body, entries=_entries(body))
 
 
 def usage(body: Mapping[str, Any]) -> Usage:

@@ -17,6 +17,11 @@ from leaderboard_sdk.answers import (
     LeaderboardPage,
     Members,
     Rank,
+    ResetRule,
+    Season,
+    SeasonRank,
+    Seasons,
+    SeasonTop,
     Top,
     Update,
     UpdateResult,
@@ -80,11 +85,22 @@ class Client:
         *,
         increment: float | None = None,
         score: float | None = None,
+        season: int | None = None,
         idempotency_key: str | None = None,
     ) -> UpdateResult:
-        """Update one score. A key of your own makes a repetition, even by another process, count once."""
+        """Update one score. A key of your own makes a repetition, even by another process, count once.
+
+        With `season`, it counts in that one or not at all: in another it is a Conflict.
+        """
         return self._run(
-            core.update(leaderboard, user, increment=increment, score=score, idempotency_key=idempotency_key)
+            core.update(
+                leaderboard,
+                user,
+                increment=increment,
+                score=score,
+                season=season,
+                idempotency_key=idempotency_key,
+            )
         )
 
     def update_many(self, updates: Iterable[Update], *, idempotency_key: str | None = None) -> list[Item]:
@@ -185,6 +201,7 @@ class Client:
         tie_policy: str | None = None,
         max_entries: int | None = None,
         public_read: bool | None = None,
+        reset: ResetRule | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
         return self._run(
@@ -195,6 +212,7 @@ class Client:
                 tie_policy=tie_policy,
                 max_entries=max_entries,
                 public_read=public_read,
+                reset=reset,
             )
         )
 
@@ -203,14 +221,62 @@ class Client:
         return self._run(core.get_leaderboard(leaderboard))
 
     def change_leaderboard(
-        self, leaderboard: str, *, max_entries: int | None = None, public_read: bool | None = None
+        self,
+        leaderboard: str,
+        *,
+        max_entries: int | None = None,
+        public_read: bool | None = None,
+        reset: ResetRule | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays."""
-        return self._run(core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read))
+        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away."""
+        return self._run(
+            core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read, reset=reset)
+        )
 
     def delete_leaderboard(self, leaderboard: str) -> None:
         """Delete a leaderboard with its entries."""
         self._run(core.delete_leaderboard(leaderboard))
+
+    def reset(self, leaderboard: str, season: int) -> Leaderboard:
+        """End the season that runs, whose number has to be given; the next starts empty.
+
+        After a lost answer it is not tried again: the second attempt would be a Conflict.
+        """
+        return self._run(core.reset(leaderboard, season))
+
+    def seasons(self, leaderboard: str, *, limit: int | None = None, cursor: str | None = None) -> Seasons:
+        """List the seasons that are over, newest first, a page at a time."""
+        return self._run(core.seasons(leaderboard, limit=limit, cursor=cursor))
+
+    def iter_seasons(self, leaderboard: str, *, page_size: int = 100) -> Iterator[Season]:
+        """Go through all seasons that are over, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self.seasons(leaderboard, limit=page_size, cursor=cursor)
+            yield from page.seasons
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def season_top(
+        self, leaderboard: str, season: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> SeasonTop:
+        """Read what a season ended with, a page at a time. Waits for one that is on its way to the archive."""
+        return self._run(core.season_top(leaderboard, season, limit=limit, cursor=cursor))
+
+    def iter_season_top(self, leaderboard: str, season: int, *, page_size: int = 100) -> Iterator[Entry]:
+        """Go through all entries that a season ended with."""
+        cursor: str | None = None
+        while True:
+            page = self.season_top(leaderboard, season, limit=page_size, cursor=cursor)
+            yield from page.entries
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
+        """Read the score and rank that one user ended a season with."""
+        return self._run(core.season_rank(leaderboard, season, user))
 
     def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
         """Read the project's use by UTC day, both days included; by default the last 30."""

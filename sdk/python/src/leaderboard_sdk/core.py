@@ -1,5 +1,6 @@
 """Every call of the API as a `Call`: what to send and how to read the answer. No I/O."""
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,10 @@ from leaderboard_sdk.answers import (
     LeaderboardPage,
     Members,
     Rank,
+    ResetRule,
+    SeasonRank,
+    Seasons,
+    SeasonTop,
     Top,
     Update,
     UpdateResult,
@@ -56,10 +61,16 @@ def headers(api_key: str | None, call: Call[Any]) -> dict[str, str]:
 
 
 def update(
-    leaderboard: str, user: str, *, increment: float | None, score: float | None, idempotency_key: str | None
+    leaderboard: str,
+    user: str,
+    *,
+    increment: float | None,
+    score: float | None,
+    season: int | None,
+    idempotency_key: str | None,
 ) -> Call[UpdateResult]:
     """One update, under a key of its own unless one is given."""
-    sent = Update(leaderboard=leaderboard, user=user, increment=increment, score=score)
+    sent = Update(leaderboard=leaderboard, user=user, increment=increment, score=score, season=season)
     return Call(
         method="POST",
         path="/v1/scores/update",
@@ -183,7 +194,7 @@ def list_leaderboards(*, limit: int | None, cursor: str | None) -> Call[Leaderbo
 
 def create_leaderboard(key: str, **rules: object) -> Call[Leaderboard]:
     """Make a leaderboard; a rule that is None is left to the API."""
-    return _change("POST", "/v1/leaderboards", {"key": key, **rules})
+    return _change("POST", "/v1/leaderboards", {"key": key, **_plain(rules)})
 
 
 def get_leaderboard(leaderboard: str) -> Call[Leaderboard]:
@@ -193,12 +204,35 @@ def get_leaderboard(leaderboard: str) -> Call[Leaderboard]:
 
 def change_leaderboard(leaderboard: str, **rules: object) -> Call[Leaderboard]:
     """Change what may change; a rule that is None stays."""
-    return _change("PATCH", _board(leaderboard), rules)
+    return _change("PATCH", _board(leaderboard), _plain(rules))
 
 
 def delete_leaderboard(leaderboard: str) -> Call[None]:
     """Delete a leaderboard with its entries."""
     return _delete(_board(leaderboard))
+
+
+def reset(leaderboard: str, season: int) -> Call[Leaderboard]:
+    """End a season."""
+    return _change("POST", f"{_board(leaderboard)}/reset", {"season": season})
+
+
+def seasons(leaderboard: str, *, limit: int | None, cursor: str | None) -> Call[Seasons]:
+    """A page of the seasons that are over."""
+    path = f"{_board(leaderboard)}/seasons{_query(limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.seasons(body))
+
+
+def season_top(leaderboard: str, season: int, *, limit: int | None, cursor: str | None) -> Call[SeasonTop]:
+    """A page of final standings."""
+    path = f"{_board(leaderboard)}/seasons/{season}/top{_query(limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.season_top(body))
+
+
+def season_rank(leaderboard: str, season: int, user: str) -> Call[SeasonRank]:
+    """One user's line of final standings."""
+    path = f"{_board(leaderboard)}/seasons/{season}/rank/{_segment(user)}"
+    return _get(path, lambda body, _: SeasonRank.read(body))
 
 
 def usage(first: date | str | None, last: date | str | None) -> Call[Usage]:
@@ -223,6 +257,10 @@ def _change(method: str, path: str, body: Mapping[str, object]) -> Call[Leaderbo
         repeat=Repeat.UNSAFE,
         content=_json({name: value for name, value in body.items() if value is not None}),
     )
+
+
+def _plain(rules: Mapping[str, object]) -> dict[str, object]:
+    return {name: dataclasses.asdict(rule) if isinstance(rule, ResetRule) else rule for name, rule in rules.items()}
 
 
 def _board(leaderboard: str) -> str:
