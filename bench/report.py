@@ -174,6 +174,16 @@ def _stream_ratio(results: Results) -> str:
     return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
 
 
+def _season_ratio(results: Results) -> str:
+    without, beside = (median(row.samples, "p99_ms") or 0.0 for row in results["seasons"])
+    peak = results["season_archive"][1].numbers["value"]
+    rows = [
+        ("p99 of writes while a season is archived / without", beside / without, "<= 1.5"),
+        ("most memory of the worker, MiB", peak, "<= 200"),
+    ]
+    return table(["", "measured", "wanted"], [[what, f"{value:.2f}", wanted] for what, value, wanted in rows])
+
+
 def _records(rows: Sequence[Row]) -> str:
     return table(["", "bytes"], [[row.case, number(row.numbers["bytes"])] for row in rows])
 
@@ -193,6 +203,8 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "durability_latency": lambda rows: _rows(rows, STEADY),
     "streams": lambda rows: _rows(rows, PATHS),
     "stream_memory": _records,
+    "seasons": lambda rows: _rows(rows, STEADY),
+    "season_archive": lambda rows: table(["", ""], [[row.case, number(row.numbers["value"])] for row in rows]),
     "peer": lambda rows: _rows(rows, PATHS),
 }
 
@@ -204,6 +216,8 @@ def tables(results: Results, about: dict[str, str]) -> dict[str, str]:
         made["telemetry_ratio"] = _telemetry_ratio(results)
     if "streams" in results:
         made["stream_ratio"] = _stream_ratio(results)
+    if "seasons" in results:
+        made["season_ratio"] = _season_ratio(results)
     if "latency" in results:
         made["latency_ratio"] = _latency_ratio(results)
     if "paths" in results:

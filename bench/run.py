@@ -18,6 +18,7 @@ import msgspec
 
 import growth
 import report
+import seasons
 import sections
 import streams
 from leaderboard.local.process import LocalError
@@ -35,6 +36,7 @@ SECTIONS = {
     "telemetry": growth.telemetry,
     "durability": growth.durability,
     "streams": streams.streams,
+    "seasons": seasons.seasons,
 }
 QUIET = 0.05  # the share of the cores that strangers may take before latencies are theirs
 ROOT = Path(__file__).parent.parent
