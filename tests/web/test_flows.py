@@ -250,6 +250,48 @@ def test_a_board_is_made_changed_and_deleted(visit, tenant, sdk):
     assert "laps" not in {board.key for board in sdk.iter_leaderboards()}
 
 
+def test_a_season_is_ended_and_stays_readable(visit, tenant, sdk):
+    sdk.update_many([Update(leaderboard="global", user=user, increment=n) for n, user in enumerate(("ann", "bob"), 4)])
+    visit.sign_in(tenant.key, "boards/global")
+    expect(visit.row("bob")).to_be_visible()
+    expect(visit.page.get_by_role("region", name="Past seasons")).to_have_count(0)
+    visit.page.get_by_role("button", name="End the season").click()
+    dialog = visit.page.get_by_role("dialog", name="End season 1 of global")
+    dialog.get_by_role("button", name="End the season").click()
+    final = visit.page.get_by_role("region", name="Final standings of season 1")
+    expect(final.get_by_role("row", name="1 bob 5", exact=True)).to_be_visible(timeout=20_000)
+    expect(visit.page.get_by_text("Nobody has a score yet.")).to_be_visible()
+    assert sdk.get_leaderboard("global").season == 2
+    assert visit.violations() == []
+    # The next one, ended elsewhere meanwhile, is not ended twice.
+    visit.page.get_by_role("button", name="End the season").click()
+    sdk.reset("global", 2)
+    visit.page.get_by_role("dialog").get_by_role("button", name="End the season").click()
+    expect(visit.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("is in season 3, not 2")
+    visit.expected("409")
+
+
+def test_a_schedule_is_given_and_taken_away(visit, tenant, sdk):
+    visit.sign_in(tenant.key, "boards/global")
+    visit.page.get_by_role("button", name="Change").click()
+    visit.page.get_by_label("Ends by schedule").fill("0 9 * *")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("five fields of cron")
+    visit.expected("422")
+    visit.page.get_by_label("Ends by schedule").fill("0 9 * * 1")
+    visit.page.get_by_label("Time zone").fill("Asia/Tokyo")
+    visit.page.get_by_label("Past seasons to keep").fill("4")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_text("0 9 * * 1 (Asia/Tokyo)")).to_be_visible()
+    expect(visit.page.get_by_text("the newest 4 are kept")).to_be_visible()
+    board = sdk.get_leaderboard("global")
+    assert (board.reset.time_zone, board.next_reset.weekday(), board.next_reset.hour) == ("Asia/Tokyo", 0, 0)
+    visit.page.get_by_role("button", name="Change").click()
+    visit.page.get_by_label("Ends by schedule").fill("")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_text("when somebody ends it")).to_be_visible()
+
+
 def test_a_key_that_is_taken_is_said_in_the_dialog(visit, tenant):
     visit.sign_in(tenant.key, "boards")
     visit.page.get_by_role("button", name="New leaderboard").click()

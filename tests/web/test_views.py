@@ -50,11 +50,15 @@ def busy(served):
 
     tenant = make_tenant(served, slug="acme", boards=BOARDS, plan="pro")
     updates = [{"leaderboard": "global", "user": user, "increment": score} for user, score in PLAYERS]
-    sent = post(served.url, tenant.key, "scores/batch", {"updates": updates})
-    assert all(result["status"] == 200 for result in sent["results"])
     with Client(served.url, tenant.key) as sdk:
+        for season in (1, 2):
+            sent = post(served.url, tenant.key, "scores/batch", {"updates": updates})
+            assert all(result["status"] == 200 for result in sent["results"])
+            if season == 1:
+                sdk.reset("global", season)
+        assert sdk.season_top("global", 1).total == len(PLAYERS)
         assert wait_until(
-            lambda: sum(day.score_updates for day in sdk.usage().days) == len(PLAYERS), seconds=30, pause=0.2
+            lambda: sum(day.score_updates for day in sdk.usage().days) == 2 * len(PLAYERS), seconds=30, pause=0.2
         )
     make_keys(served, tenant)
     with psycopg.connect(served.database, autocommit=True) as connection:

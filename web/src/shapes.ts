@@ -20,8 +20,40 @@ export interface Leaderboard {
   public_read: boolean
   suspended: boolean
   managed: boolean
+  reset: ResetRule | null
+  season: number
+  next_reset: string | null
   created_at: string
   updated_at: string
+}
+
+export interface ResetRule {
+  schedule: string | null
+  time_zone: string
+  keep_seasons: number
+}
+
+export interface Season {
+  season: number
+  ended_at: string
+  archived: boolean
+  entries: number | null
+  checksum: string | null
+}
+
+export interface Seasons {
+  leaderboard: string
+  season: number
+  seasons: Season[]
+  next_cursor: string | null
+}
+
+export interface SeasonTop {
+  leaderboard: string
+  season: number
+  total: number
+  entries: Entry[]
+  next_cursor: string | null
 }
 
 export interface LeaderboardList {

@@ -1,16 +1,19 @@
 /** One leaderboard: its top as it changes, who is around a member, its settings. */
 
 import {useEffect, useState} from 'preact/hooks'
-import {boardPath, get, patch, remove} from '../api'
+import {boardPath, get, patch, post, remove} from '../api'
 import {count, score, time, words} from '../format'
 import {type Live, useLive} from '../live'
 import {go} from '../route'
-import type {Entry, Leaderboard, Session, Standings} from '../shapes'
+import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
 /** What is older is not live, whatever the connection seems to be: in order, it is two seconds old at most. */
 const LIVE_SECONDS = 3
+/** Seasons to choose from, and entries of one: the newest and the best. */
+const SEASONS = 50
+const FINAL = 100
 const SHOWN = [['10', 'Top 10'], ['50', 'Top 50'], ['100', 'Top 100']] as const
 
 export function Board({board, session}: {board: string; session: Session}) {
@@ -21,7 +24,7 @@ export function Board({board, session}: {board: string; session: Session}) {
         <div>
           {found.suspended
             ? <p class="note">This leaderboard is suspended: its entries are neither read nor written.</p>
-            : <><Top board={board} /><Around board={board} /></>}
+            : <><Top board={board} /><Around board={board} /><PastSeasons board={board} running={found.season} /></>}
         </div>
         <Settings board={found} session={session} onChanged={asked.again} />
       </div>
@@ -108,13 +111,64 @@ function AroundUser({board, user}: {board: string; user: string}) {
   )
 }
 
+function PastSeasons({board, running}: {board: string; running: number}) {
+  const asked = useAsked((signal) => get<Seasons>(boardPath(board, `/seasons?limit=${SEASONS}`), signal), [board, running])
+  return (
+    <Answered asked={asked}>{(found) => found.seasons.length === 0
+      ? null
+      : <Past key={found.season} board={board} seasons={found.seasons} again={asked.again} />
+    }</Answered>
+  )
+}
+
+function Past({board, seasons, again}: {board: string; seasons: Season[]; again: () => void}) {
+  const [chosen, setChosen] = useState(String(seasons[0]!.season))
+  const season = seasons.find((each) => String(each.season) === chosen)!
+  // One that ended a moment ago is on its way to the archive.
+  useEffect(() => {
+    if (season.archived) return undefined
+    const timer = setTimeout(again, 1000)
+    return () => clearTimeout(timer)
+  }, [season])
+  return (
+    <Card title="Past seasons" aside={
+      <label><span class="hidden">Season</span>
+        <select value={chosen} onChange={(event) => setChosen(event.currentTarget.value)}>
+          {seasons.map((each) => <option key={each.season} value={each.season}>Season {each.season}, to {time(each.ended_at)}</option>)}
+        </select></label>
+    }>
+      {season.archived
+        ? <Final key={chosen} board={board} season={chosen} />
+        : <p class="quiet" role="status">Its standings are on their way to the archive…</p>}
+    </Card>
+  )
+}
+
+function Final({board, season}: {board: string; season: string}) {
+  const asked = useAsked(
+    (signal) => get<SeasonTop>(boardPath(board, `/seasons/${season}/top?limit=${FINAL}`), signal), [board, season],
+  )
+  return (
+    <Answered asked={asked}>{(found) => (
+      <>
+        {found.total > found.entries.length && <p class="quiet">The best {count(found.entries.length)} of {count(found.total)}.</p>}
+        <Entries entries={found.entries} label={`Final standings of season ${season}`} />
+      </>
+    )}</Answered>
+  )
+}
+
 function Settings({board, session, onChanged}: {board: Leaderboard; session: Session; onChanged: () => void}) {
-  const [open, setOpen] = useState<'change' | 'delete' | null>(null)
+  const [open, setOpen] = useState<'change' | 'reset' | 'delete' | null>(null)
   const facts: [string, string][] = [
     ['An update', {sum: 'adds to the score', best: 'keeps the better score', latest: 'replaces the score'}[board.score_update]],
     ['Rank 1', board.sort_order === 'descending' ? 'the highest score' : 'the lowest score'],
     ['Ties', words(board.tie_policy)],
     ['Keeps', board.max_entries === 0 ? 'all entries' : `the best ${count(board.max_entries)}`],
+    ['Season', count(board.season)],
+    ['It ends', board.next_reset === null ? 'when somebody ends it' : time(board.next_reset)],
+    ...(board.reset?.schedule ? [['Schedule', `${board.reset.schedule} (${board.reset.time_zone})`] as [string, string]] : []),
+    ...(board.reset?.keep_seasons ? [['Past seasons', `the newest ${count(board.reset.keep_seasons)} are kept`] as [string, string]] : []),
     ['Made', time(board.created_at)],
     ['Changed', time(board.updated_at)],
   ]
@@ -123,13 +177,15 @@ function Settings({board, session, onChanged}: {board: Leaderboard; session: Ses
       <dl class="facts">{facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
       <p><Link to={['activity', board.key]}>Events of this leaderboard</Link></p>
       {board.managed && <p class="quiet">A Leaderboard resource owns it: change it there.</p>}
-      {session.scope === 'admin' && !board.managed && (
+      {session.scope === 'admin' && (
         <div class="bar">
-          <button type="button" onClick={() => setOpen('change')}>Change</button>
-          <button type="button" class="danger" onClick={() => setOpen('delete')}>Delete</button>
+          {!board.managed && <button type="button" onClick={() => setOpen('change')}>Change</button>}
+          <button type="button" onClick={() => setOpen('reset')}>End the season</button>
+          {!board.managed && <button type="button" class="danger" onClick={() => setOpen('delete')}>Delete</button>}
         </div>
       )}
       {open === 'change' && <Change board={board} onClose={() => setOpen(null)} onDone={onChanged} />}
+      {open === 'reset' && <Reset board={board} onClose={() => setOpen(null)} onDone={onChanged} />}
       {open === 'delete' && <Delete board={board} onClose={() => setOpen(null)} />}
     </Card>
   )
@@ -137,20 +193,49 @@ function Settings({board, session, onChanged}: {board: Leaderboard; session: Ses
 
 function Change({board, onClose, onDone}: {board: Leaderboard; onClose: () => void; onDone: () => void}) {
   const [wanted, set] = useState({max_entries: board.max_entries, public_read: board.public_read})
+  const [reset, setReset] = useState<ResetRule>(board.reset ?? {schedule: null, time_zone: 'UTC', keep_seasons: 0})
   const [run, busy, problem] = useAction()
   return (
     <Dialog title={`Change ${board.key}`} onClose={onClose}>
       <form onSubmit={(event) => {
         event.preventDefault()
-        run(async () => { await patch(boardPath(board.key), wanted); onDone(); onClose() })
+        run(async () => { await patch(boardPath(board.key), {...wanted, reset}); onDone(); onClose() })
       }}>
         <Field label="Entries to keep" hint="0 keeps all. A smaller number removes the worst for good.">
           <input type="number" min={0} max={10_000_000} required value={wanted.max_entries}
             onInput={(event) => set({...wanted, max_entries: event.currentTarget.valueAsNumber})} />
         </Field>
         <label class="check"><input type="checkbox" checked={wanted.public_read} onChange={(event) => set({...wanted, public_read: event.currentTarget.checked})} /> Anybody may read its top without a key</label>
+        <Field label="Ends by schedule" hint="Minute, hour, day of the month, month, day of the week: 0 9 * * 1 is Mondays at nine. Empty: only by hand.">
+          <input autocomplete="off" spellcheck={false} maxLength={100} value={reset.schedule ?? ''}
+            onInput={(event) => setReset({...reset, schedule: event.currentTarget.value.trim() || null})} />
+        </Field>
+        <Field label="Time zone" hint="Such as UTC or Europe/Berlin.">
+          <input autocomplete="off" spellcheck={false} required maxLength={64} value={reset.time_zone}
+            onInput={(event) => setReset({...reset, time_zone: event.currentTarget.value})} />
+        </Field>
+        <Field label="Past seasons to keep" hint="0 keeps all. What is older goes when the next one ends.">
+          <input type="number" min={0} max={10_000} required value={reset.keep_seasons}
+            onInput={(event) => setReset({...reset, keep_seasons: event.currentTarget.valueAsNumber})} />
+        </Field>
         <ProblemNote problem={problem} />
         <Buttons onCancel={onClose}><button type="submit" class="main" disabled={busy}>Save</button></Buttons>
+      </form>
+    </Dialog>
+  )
+}
+
+function Reset({board, onClose, onDone}: {board: Leaderboard; onClose: () => void; onDone: () => void}) {
+  const [run, busy, problem] = useAction()
+  return (
+    <Dialog title={`End season ${count(board.season)} of ${board.key}`} onClose={onClose}>
+      <form onSubmit={(event) => {
+        event.preventDefault()
+        run(async () => { await post(boardPath(board.key, '/reset'), {season: board.season}); onDone(); onClose() })
+      }}>
+        <p>Its standings go to the archive, where they stay readable, and the leaderboard starts empty. This cannot be undone.</p>
+        <ProblemNote problem={problem} />
+        <Buttons onCancel={onClose}><button type="submit" class="danger" disabled={busy}>End the season</button></Buttons>
       </form>
     </Dialog>
   )
