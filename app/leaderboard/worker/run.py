@@ -17,7 +17,7 @@ from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
 from leaderboard.worker import maintenance, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
-from leaderboard.worker.seen import Stores
+from leaderboard.worker.seen import SeasonsSeen, Stores
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,15 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                 )
             )
             tasks.create_task(snapshots.run(pool, scores, stop=stop))
-            tasks.create_task(seasons.run(pool, redis, stop=stop, clock=lambda: datetime.now(UTC)))
+            tasks.create_task(
+                seasons.run(
+                    pool,
+                    redis,
+                    stop=stop,
+                    clock=lambda: datetime.now(UTC),
+                    seen=None if telemetry is None else SeasonsSeen(telemetry),
+                )
+            )
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
@@ -15,6 +16,7 @@ from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.postgres.seasons import NotSealed, SeasonState
 from leaderboard.store.redis.errors import RedisFailure
 from leaderboard.worker.backoff import Backoff
+from leaderboard.worker.seen import SeasonsSeen
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,15 @@ DRAIN_SECONDS = 5.0
 """How long a season that Redis lost waits for its ledger; then the others have their turn."""
 
 
-async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
-    """Move on what there is, MOST at a time, and return how many seasons were archived. Several workers may do it.
+class Turn(NamedTuple):
+    """What came of one: seasons archived, and how many seconds ago the oldest ended that could not be."""
+
+    archived: int
+    lag: float
+
+
+async def once(pool: Pool, redis: Redis, *, now: datetime) -> Turn:
+    """Move on what there is, MOST at a time. Several workers may do it.
 
     Raises DatabaseUnavailable, RedisUnavailable; a board whose turn that ended comes again in the next.
     """
@@ -37,7 +46,7 @@ async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
         board = await control.move_on(pool, redis, board_id, now=now)
         if board is not None:
             log.info("board %d is in season %d, by its schedule; next %s", board_id, board.season, board.next_reset)
-    archived = 0
+    archived, oldest = 0, now
     for board_id, season in await seasons.unfinished(pool, limit=MOST):
         if season.state is SeasonState.ENDING:
             if now - season.ended_at > PATIENCE:
@@ -48,19 +57,22 @@ async def once(pool: Pool, redis: Redis, *, now: datetime) -> int:
             sealed = await control.archive(pool, redis, board_id, season, drain_seconds=DRAIN_SECONDS)
         except (NotDrained, NotSealed) as error:
             log.warning("season %d of board %d is not archived yet: %s", season.number, board_id, error)
+            oldest = min(oldest, season.ended_at)
             continue
         if sealed is not None:
             archived += 1
             log.info("season %d of board %d is archived: %d entries", season.number, board_id, sealed.entries)
-    return archived
+    return Turn(archived, (now - oldest).total_seconds())
 
 
-async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+async def run(
+    pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime], seen: SeasonsSeen | None = None
+) -> None:
     """Reset by schedule and archive seasons until `stop` is set."""
     outage = Backoff("the stores (seasons)", stop=stop)
     while not stop.is_set():
         try:
-            busy = await once(pool, redis, now=clock()) == MOST
+            turn = await once(pool, redis, now=clock())
         except (DatabaseUnavailable, RedisFailure) as error:
             await outage.wait(error)
             continue
@@ -70,7 +82,10 @@ async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[
             await outage.wait(error)
             continue
         outage.over()
-        if busy:
+        if seen is not None:
+            seen.archived(turn.archived)
+            seen.lag = turn.lag
+        if turn.archived == MOST:
             continue
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_SECONDS)

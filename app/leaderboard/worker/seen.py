@@ -81,6 +81,25 @@ class LedgerSeen:
         self._dead.value += number
 
 
+class SeasonsSeen:
+    """Metrics of the archive. `lag` is how many seconds ago the oldest season ended that is not archived yet."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.lag = 0.0
+        counts = telemetry.metrics.counts
+        self._archived = counts("leaderboard.seasons.archived", "Seasons moved to Postgres", unit="{season}").of()
+        telemetry.gauge(
+            "leaderboard.seasons.lag",
+            lambda: [({}, self.lag)],
+            unit="s",
+            description="Time since the oldest season ended that is not archived yet",
+        )
+
+    def archived(self, number: int) -> None:
+        """Count seasons that were moved to Postgres."""
+        self._archived.value += number
+
+
 class Stores:
     """The outbox's length and lag, and Redis's memory, looked at every LOOK_SECONDS."""
 

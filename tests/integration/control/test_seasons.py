@@ -35,7 +35,7 @@ async def reset(world, season, key="global"):
 async def turn(world):
     """One turn of the worker's, a minute later: whatever was begun counts as cut short."""
     async with world.worker():
-        return await worker.once(world.pool, world.redis, now=world.now + timedelta(minutes=1))
+        return (await worker.once(world.pool, world.redis, now=world.now + timedelta(minutes=1))).archived
 
 
 async def final(world, board, season):
@@ -164,6 +164,20 @@ async def test_what_redis_lost_is_archived_from_the_ledger_just_the_same(world, 
         assert 10 < len(lines) <= 20
 
 
+async def test_what_cannot_be_archived_yet_is_told_and_holds_up_nobody(world, board, monkeypatch):
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.1)
+    other = await world.apply(leaderboard("other"))
+    await world.update(other.namespace, ("z", "i1"))
+    for key in ("global", "other"):
+        await reset(world, 1, key=key)
+    await world.redis.delete(keys.season(board.namespace, 1))  # and the ledger does not have it yet
+    late = await worker.once(world.pool, world.redis, now=world.now + timedelta(seconds=90))
+    assert (late.archived, late.lag) == (1, 90.0)
+    assert await final(world, other, 1) == [Final(1, 1, "z", 1.0)]
+    assert await turn(world) == 1
+    assert await final(world, board, 1) == FIRST
+
+
 async def test_a_season_in_which_nobody_scored_is_archived_empty(world):
     await world.apply(tenant())
     made = await world.apply(leaderboard())
@@ -189,7 +203,7 @@ async def test_two_workers_archive_a_season_once(world, board):
     await reset(world, 1)
     async with world.worker():
         done = await asyncio.gather(*(worker.once(world.pool, world.redis, now=world.now) for _ in range(4)))
-    assert sum(done) == 1
+    assert sum(turn.archived for turn in done) == 1
     assert await final(world, board, 1) == FIRST
 
 
