@@ -13,7 +13,7 @@ from support.tenants import make_tenant
 
 def test_a_board_is_read_as_it_was(served: Platform) -> None:
     key = make_tenant(served).key
-    with Client(served.url, key) as client:
+    with Client(served.url, key, max_attempts=30) as client:
         for user in ("ann", "bob", "cid"):
             client.update("global", user, increment=5)
         time.sleep(0.002)  # events have a millisecond
