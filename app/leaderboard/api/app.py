@@ -24,6 +24,7 @@ from leaderboard.api.resources import (
     docs,
     events,
     health,
+    history,
     keys,
     leaderboards,
     plan,
@@ -201,6 +202,9 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/seasons", seasons.Seasons(parts.pool))
     app.add_route(f"{board}/seasons/{{season}}/top", seasons.FinalTop(parts.pool))
     app.add_route(f"{board}/seasons/{{season}}/rank/{{user}}", seasons.FinalRank(parts.pool))
+    past = history.Past(parts.pool, at_once=max(1, config.database_pool // 2), now=clock.utc)
+    app.add_route(f"{board}/history/top", history.PastTop(past))
+    app.add_route(f"{board}/history/rank/{{user}}", history.PastRank(past))
     app.add_route(f"{board}/rank/{{user}}", reads.Rank(store, refusals))
     app.add_route(f"{board}/around/{{user}}", reads.Around(store, refusals))
     app.add_route(f"{board}/members", reads.Members(store, refusals))

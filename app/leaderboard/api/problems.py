@@ -103,6 +103,12 @@ KEY_MANAGED = _type(
     "A custom resource owns this API key",
     "Change apiKey.rotationTrigger of the Tenant resource, or make a key of your own with POST /v1/keys.",
 )
+HISTORY_GONE = _type(
+    "history-gone",
+    410,
+    "The ledger does not go back so far",
+    "Ask for the time that detail names, or a later one. The standings of seasons that are over are kept.",
+)
 BODY_TOO_LARGE = _type("body-too-large", 413, "The body is too large", "Split the request; detail gives the limit.")
 UNSUPPORTED_MEDIA_TYPE = _type(
     "unsupported-media-type", 415, "The body is not declared as JSON", "Send 'Content-Type: application/json'."
@@ -125,6 +131,12 @@ IDEMPOTENCY_MISMATCH = _type(
     422,
     "The Idempotency-Key was used for another update",
     "Use a new key for a new update, and the same body for a retry.",
+)
+HISTORY_TOO_LONG = _type(
+    "history-too-long",
+    422,
+    "The leaderboard has too much history to read in one request",
+    "Ask for a time nearer to the beginning of its season. The standings of seasons that are over are kept.",
 )
 IMMUTABLE_FIELD = _type(
     "immutable-field", 422, "The field cannot change", "Delete the leaderboard and make it again, or use a new key."
@@ -149,6 +161,12 @@ BOARD_UNAVAILABLE = _type(
 )
 SEASON_NOT_ARCHIVED = _type(
     "season-not-archived", 503, "The season's standings are on their way to the archive", "Try again after Retry-After."
+)
+HISTORY_NOT_READY = _type(
+    "history-not-ready",
+    503,
+    "Events up to that time may be on their way to the ledger",
+    "Try again after Retry-After, or ask for the time that detail names.",
 )
 OUTBOX_FULL = _type(
     "outbox-full",

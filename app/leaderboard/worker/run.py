@@ -15,7 +15,7 @@ from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
-from leaderboard.worker import maintenance, seasons, snapshots
+from leaderboard.worker import maintenance, progress, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 from leaderboard.worker.seen import SeasonsSeen, Stores
 
@@ -50,6 +50,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                     pool, retention_days=config.ledger_retention_days, stop=stop, clock=lambda: datetime.now(UTC)
                 )
             )
+            tasks.create_task(progress.run(pool, redis, stop=stop))
             tasks.create_task(snapshots.run(pool, scores, stop=stop))
             tasks.create_task(
                 seasons.run(

@@ -24,7 +24,11 @@ export interface Entry { rank: number; user: string; score: number }
 export interface Around { leaderboard: string; total: number; entries: Entry[] }
 export interface Top extends Around { nextCursor: string | null }
 export interface Members extends Around { missing: string[] }
-export interface Rank extends Entry { leaderboard: string; total: number }
+/** `percentile` is the share of the entries that are not better, itself among them: rank 1 has 100. */
+export interface Rank extends Entry { leaderboard: string; total: number; percentile: number }
+/** As it was at `at`, RFC 3339 text in UTC. */
+export interface HistoryTop extends Top { at: string }
+export interface HistoryRank extends Rank { at: string }
 
 /** How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keepSeasons` 0 keeps all. */
 export interface ResetRule { schedule?: string | null; timeZone?: string; keepSeasons?: number }

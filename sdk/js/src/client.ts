@@ -1,7 +1,7 @@
 import {
-  type Around, type Entry, type Leaderboard, type LeaderboardPage, type Members, type Rank, type ResetRule,
-  type Season, type SeasonRank, type SeasonTop, type Seasons, type Top, type Update, type UpdateResult, type Usage, camel,
-  reader,
+  type Around, type Entry, type HistoryRank, type HistoryTop, type Leaderboard, type LeaderboardPage, type Members,
+  type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop, type Seasons, type Top, type Update,
+  type UpdateResult, type Usage, camel, reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
 import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
@@ -32,12 +32,14 @@ export type WatchedTop = Around;
 const readTop = reader<Top>("leaderboard", "total", "entries", "nextCursor");
 const readAround = reader<Around>("leaderboard", "total", "entries");
 const readMembers = reader<Members>("leaderboard", "total", "entries", "missing");
-const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total");
+const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total", "percentile");
+const readHistoryTop = reader<HistoryTop>("leaderboard", "at", "total", "entries", "nextCursor");
+const readHistoryRank = reader<HistoryRank>("leaderboard", "at", "rank", "user", "score", "total", "percentile");
 const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries");
 const readBoards = reader<LeaderboardPage>("leaderboards", "nextCursor");
 const readSeasons = reader<Seasons>("leaderboard", "season", "seasons", "nextCursor");
 const readSeasonTop = reader<SeasonTop>("leaderboard", "season", "total", "entries", "nextCursor");
-const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total");
+const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total", "percentile");
 const readUsage = reader<Usage>("project", "from", "to", "days");
 const readUpdate = reader<UpdateResult>("leaderboard", "user", "score", "rank");
 
@@ -125,6 +127,19 @@ export class Client {
   /** One user's score and rank. */
   async rank(leaderboard: string, user: string): Promise<Rank> {
     return this.#get(`${board(leaderboard)}/rank/${segment(user)}`, readRank);
+  }
+
+  /**
+   * The best entries as they were at a moment, a Date or RFC 3339 text. Pages cost alike. One of the last two seconds is
+   * waited for, as for any other 503.
+   */
+  async historyTop(leaderboard: string, page: { at: Date | string; limit?: number; cursor?: string }): Promise<HistoryTop> {
+    return this.#get(`${board(leaderboard)}/history/top${query({ ...page, at: moment(page.at) })}`, readHistoryTop);
+  }
+
+  /** One user's score and rank as they were at a moment. */
+  async historyRank(leaderboard: string, user: string, options: { at: Date | string }): Promise<HistoryRank> {
+    return this.#get(`${board(leaderboard)}/history/rank/${segment(user)}${query({ at: moment(options.at) })}`, readHistoryRank);
   }
 
   /** `limit` entries with the user in the middle. */
@@ -418,6 +433,10 @@ function segment(text: string): string {
     );
   }
   return encodeURIComponent(text);
+}
+
+function moment(at: Date | string): string {
+  return typeof at === "string" ? at : at.toISOString();
 }
 
 function query(given: Record<string, string | number | undefined>): string {

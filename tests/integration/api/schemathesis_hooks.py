@@ -8,7 +8,7 @@ the operation and the very problem, so that any other refusal still counts.
 import base64
 import json
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import schemathesis
@@ -28,6 +28,11 @@ schemathesis.openapi.format(
         st.floats(allow_nan=False, allow_infinity=False),
         _IDS,
     ),
+)
+# The ledger is not complete up to now, which is a 503; what is a second ago is for test_history.py.
+schemathesis.openapi.format(
+    "date-time",
+    st.datetimes(datetime(2000, 1, 1), datetime(2020, 1, 1)).map(lambda moment: f"{moment.isoformat()}Z"),  # noqa: DTZ001
 )
 
 

@@ -13,6 +13,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -79,6 +80,7 @@ class Place:
 
     def send(self, method: str, path: str, body: Any, extra: dict[str, str], *, session: bool) -> Answer:
         """Send with the project's key or its session; of a stream, the answer is what comes first."""
+        path = path.replace("at=NOW", f"at={datetime.now(UTC) - timedelta(seconds=3):%Y-%m-%dT%H:%M:%SZ}")
         if session:
             extra = {name: value for name, value in extra.items() if name != "Cookie"}
         if method == "GET" and path.partition("?")[0].endswith("/stream"):
@@ -216,12 +218,17 @@ def paths(draw: st.DrawFn) -> str:
             [
                 *("", "top", "cursor", "rank", "around", "members", "ids", "query", "stream", "standings/stream"),
                 *("events", "events-of", "events-after", "standings", "standings-around"),
+                *("history/top", "history/rank"),
             ]
         )
     )
     tail = "" if kind == "" else f"/{kind}"
     if kind in ("rank", "around", "members"):
         tail += "/" + of(names)
+    elif kind == "history/rank":
+        tail += "/" + of(names) + "?at=NOW"
+    elif kind == "history/top":
+        tail += "?limit=1000&at=NOW"
     elif kind == "ids":
         tail = "/members?ids=" + ",".join(of(names) for _ in range(draw(st.integers(1, 4))))
     elif kind == "cursor":
@@ -285,6 +292,8 @@ aimed = st.one_of(
                 users.map("events?limit=200&user={}".format),
                 ledger_cursors.map("events?limit=200&cursor={}".format),
                 users.map("standings?around={}".format),
+                users.map("history/rank/{}?at=NOW".format),
+                st.sampled_from(["history/top?limit=1000&at=NOW"]),
                 st.sampled_from(["events?limit=200", "standings", "stream", "standings/stream?limit=100"]),
             ),
         ),

@@ -50,6 +50,7 @@ def test_final_standings_are_read_a_page_at_a_time(client):
     assert found == before["entries"]
     for entry in before["entries"]:
         line = client.get(f"{SEASONS}/1/rank/{entry['user']}").json()
+        assert line.pop("percentile") == (7 - entry["rank"] + 1) * 1_000_000 // 7 / 10_000
         assert line == {"leaderboard": "global", "season": 1, **entry, "total": 7}
     assert_problem(client.get(f"{SEASONS}/1/rank/late"), problems.USER_NOT_FOUND)
 

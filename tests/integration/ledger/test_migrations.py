@@ -20,6 +20,7 @@ MIGRATIONS = [
     "0007.usage_hours",
     "0008.standings",
     "0009.seasons",
+    "0010.history",
 ]
 
 

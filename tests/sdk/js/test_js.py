@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,26 @@ def test_case_holds(served: Platform, package: Package, case: dict[str, Any]) ->
     tenant = make_tenant(served)
     case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
     package.run("node", "conformance.mjs", given={"url": served.url, "key": tenant.key, "case": case})
+
+
+def test_a_board_is_read_as_it_was(served: Platform, package: Package) -> None:
+    key = make_tenant(served).key
+    with Client(served.url, key) as client:
+        client.update("global", "ann", increment=5)
+        at = datetime.now(UTC).isoformat()
+        client.update("global", "bob", increment=7)
+    entry = {"rank": 1, "user": "ann", "score": 5}
+    steps = [
+        {
+            "call": "history_top",
+            "args": {"leaderboard": "global", "at": at},
+            "expect": {"entries": [entry], "total": 1},
+        },
+        {"call": "history_rank", "args": {"leaderboard": "global", "user": "ann", "at": at}, "expect": entry},
+    ]
+    package.run(
+        "node", "conformance.mjs", given={"url": served.url, "key": key, "case": {"boards": [], "steps": steps}}
+    )
 
 
 def test_users_whom_a_path_would_lose_are_updated_and_read(served: Platform, package: Package) -> None:

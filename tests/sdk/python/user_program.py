@@ -6,7 +6,7 @@ It is checked and never run.
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import assert_type
 
 from leaderboard_sdk import (
@@ -16,6 +16,8 @@ from leaderboard_sdk import (
     Batcher,
     Client,
     Entry,
+    HistoryRank,
+    HistoryTop,
     InDoubt,
     LeaderboardError,
     LeaderboardPage,
@@ -42,6 +44,11 @@ def blocking(url: str) -> None:
         assert_type(client.usage(date(2030, 1, 1), "2030-01-31"), Usage)
         assert_type(client.update_many([Update(leaderboard="b", user="u", score=1)]), list[UpdateResult | ApiError])
 
+        assert_type(client.history_top("board", at=datetime.now(UTC), limit=10), HistoryTop)
+        assert_type(client.history_rank("board", "ann", at="2030-01-31T09:00:00Z"), HistoryRank)
+        assert_type(client.rank("board", "ann").percentile, float)
+
+        client.history_top("board")  # type: ignore[call-arg]
         client.update("board", "ann", 1)  # type: ignore[call-arg]
         client.update("board", user=7, increment=1)  # type: ignore[arg-type]
         client.update("board", "ann", increment="1")  # type: ignore[arg-type]
@@ -97,6 +104,7 @@ async def asynchronous(url: str) -> None:
         assert_type(client.watch_top("board"), AsyncIterator[Top])
         async for entry in client.iter_top("board", page_size=10):
             assert_type(entry, Entry)
+        assert_type((await client.history_rank("board", "ann", at=datetime.now(UTC))).at, datetime)
         async with client.batcher(max_waiting=10) as batcher:
             assert_type(batcher, AsyncBatcher)
             future = await batcher.submit("board", "ann", increment=1)

@@ -14,6 +14,7 @@ from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
 from leaderboard.api.resources import events, reads, stream
 from leaderboard.api.resources.docs import document
+from leaderboard.api.resources.history import PATIENCE
 from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
 from leaderboard.config import Config
 from leaderboard.control import own_keys
@@ -21,6 +22,7 @@ from leaderboard.domain import names
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.scores import MAX_EXACT
+from leaderboard.store.postgres.history import STATEMENT_SECONDS
 from leaderboard.store.postgres.usage import Point
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
@@ -196,13 +198,25 @@ def test_defaults_are_those_of_the_code():
 
 
 def test_response_objects_require_all_that_the_code_answers():
-    from leaderboard.api.resources import dashboard, keys, leaderboards, plan, scores, seasons, standings, usage
+    from leaderboard.api.resources import (
+        dashboard,
+        history,
+        keys,
+        leaderboards,
+        plan,
+        scores,
+        seasons,
+        standings,
+        usage,
+    )
 
     for name, struct in (
         ("UpdateResult", scores.UpdateResult),
         ("Entry", reads.EntryBody),
         ("Top", reads.TopBody),
         ("Rank", reads.RankBody),
+        ("HistoryTop", history.PastTopBody),
+        ("HistoryRank", history.PastRankBody),
         ("Around", reads.AroundBody),
         ("Members", reads.MembersBody),
         ("Leaderboard", leaderboards.BoardBody),
@@ -267,6 +281,10 @@ def test_limits_in_the_prose_are_those_of_the_code():
     responses = document()["components"]["responses"]
     assert f"within {REQUEST_SECONDS:g} seconds" in responses["RequestTimeout"]["description"]
     assert f"{HEAD_BYTES // 1024} KiB" in responses["HeadersTooLarge"]["description"]
+    past = operations()["/v1/leaderboards/{leaderboard}/history/top", "get"]["description"]
+    assert (STATEMENT_SECONDS, PATIENCE) == (3, 2)
+    assert "more than three seconds is refused" in past
+    assert "after two seconds are told 503" in past
     config = Config(redis_url="", database_url="", pepper="")
     assert f"{config.body_limit // 1024} KiB" in responses["BodyTooLarge"]["description"]
     assert config.idempotency_ttl == 3600

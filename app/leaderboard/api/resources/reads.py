@@ -59,6 +59,7 @@ class RankBody(msgspec.Struct):
     user: str
     score: int | float
     total: int
+    percentile: float
 
 
 class MembersBody(msgspec.Struct):
@@ -68,6 +69,14 @@ class MembersBody(msgspec.Struct):
     total: int
     entries: list[EntryBody]
     missing: list[str]
+
+
+def percentile(rank: int, total: int) -> float:
+    """Return what share of a board's `total` entries is not better than the one of `rank`, itself included, in percent.
+
+    Rounded down to four digits after the point, so that only rank 1 has 100.
+    """
+    return (total - rank + 1) * 1_000_000 // total / 10_000
 
 
 def user_in_path(req: falcon.asgi.Request, user: str) -> str:
@@ -167,7 +176,9 @@ class Rank(_BoardRead):
         result = await self._store.members(context.namespace + key, users=[name])
         total, standings = await self._found(result, context, key)
         standing: Standing = await self._found(standings[0], context, key)
-        body = _encode(RankBody(key, standing.rank, name, plain(standing.score), total))
+        body = _encode(
+            RankBody(key, standing.rank, name, plain(standing.score), total, percentile(standing.rank, total))
+        )
         caching.answer(req, resp, body, caching.etag_of(body))
 
 

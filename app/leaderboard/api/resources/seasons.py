@@ -11,7 +11,7 @@ from leaderboard.api.bodies import BodyReader
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
 from leaderboard.api.resources.leaderboards import body_of, row_of
-from leaderboard.api.resources.reads import EntryBody, user_in_path
+from leaderboard.api.resources.reads import EntryBody, percentile, user_in_path
 from leaderboard.control.reconcile import Control
 from leaderboard.domain.boards import MAX_SEASON, Board
 from leaderboard.domain.keys import Scope
@@ -70,6 +70,7 @@ class FinalRankBody(msgspec.Struct):
     user: str
     score: int | float
     total: int
+    percentile: float
 
 
 class Reset:
@@ -189,8 +190,11 @@ class FinalRank(_Archive):
         line = await seasons.of_member(self._pool, board.id, over.number, name)
         if line is None:
             raise Problem(problems.USER_NOT_FOUND)
+        total = over.entries or 0
         body = _encode(
-            FinalRankBody(board.spec.key, over.number, line.rank, name, plain(line.score), over.entries or 0)
+            FinalRankBody(
+                board.spec.key, over.number, line.rank, name, plain(line.score), total, percentile(line.rank, total)
+            )
         )
         caching.answer(req, resp, body, caching.etag_of(body))
 

@@ -165,17 +165,16 @@ def _midnight(day: date) -> sql.Literal:
     return sql.Literal(f"{day:%Y-%m-%d} 00:00:00+00")
 
 
-def _latest_of(board: str, *, before: str = "true") -> str:
-    """Return the query for the state of every member; `board` is SQL for the board's id.
+def cut_of(board: str, *, such_as: str = "true", before: str = "true") -> str:
+    """Return the query for the place of the board's newest reset or deletion, whether its partition is there or not.
 
-    `before` is a condition on (incarnation, seq) that all events have to meet: what it was at an earlier place.
+    `board` is SQL for the board's id; `such_as` a condition that those in partitions have to meet, `before` one on
+    (incarnation, seq) that all have to. It is (0, 0) where there is none.
     """
-    # The cut: the newest reset or deletion, whether its partition is still there or not.
     return f"""
-WITH cut AS MATERIALIZED (
     SELECT incarnation, seq FROM (
         (SELECT incarnation, seq FROM score_events
-         WHERE leaderboard_id = {board} AND kind IN ('x', 'd') AND {before}
+         WHERE leaderboard_id = {board} AND kind IN ('x', 'd') AND {such_as} AND {before}
          ORDER BY incarnation DESC, seq DESC LIMIT 1)
         UNION ALL
         SELECT incarnation, seq FROM (SELECT cut_incarnation AS incarnation, cut_seq AS seq
@@ -183,7 +182,16 @@ WITH cut AS MATERIALIZED (
         UNION ALL
         SELECT 0, 0::bigint
     ) cuts ORDER BY incarnation DESC, seq DESC LIMIT 1
-)
+"""  # noqa: S608 - constants of this package
+
+
+def _latest_of(board: str, *, before: str = "true") -> str:
+    """Return the query for the state of every member; `board` is SQL for the board's id.
+
+    `before` is a condition on (incarnation, seq) that all events have to meet: what it was at an earlier place.
+    """
+    return f"""
+WITH cut AS MATERIALIZED ({cut_of(board, before=before)})
 SELECT member, score, order_prefix FROM (
     SELECT DISTINCT ON (member) member, score, order_prefix FROM (
         SELECT e.member, e.incarnation, e.seq, e.score, e.order_prefix FROM score_events e
@@ -350,8 +358,9 @@ async def _drop(conn: AsyncConnection, day: date) -> None:
     await conn.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(name))
     await conn.execute(
         sql.SQL(
-            "INSERT INTO score_checkpoint_heads AS h (leaderboard_id, incarnation, seq, cut_incarnation, cut_seq)"
-            " SELECT n.leaderboard_id, n.incarnation, n.seq, coalesce(c.incarnation, 0), coalesce(c.seq, 0)"
+            "INSERT INTO score_checkpoint_heads AS h"
+            " (leaderboard_id, incarnation, seq, cut_incarnation, cut_seq, dropped_until)"
+            " SELECT n.leaderboard_id, n.incarnation, n.seq, coalesce(c.incarnation, 0), coalesce(c.seq, 0), {end}"
             " FROM (SELECT DISTINCT ON (leaderboard_id) leaderboard_id, incarnation, seq FROM {day}"
             "       ORDER BY leaderboard_id, incarnation DESC, seq DESC) n"
             " LEFT JOIN (SELECT DISTINCT ON (leaderboard_id) leaderboard_id, incarnation, seq FROM {day}"
@@ -361,8 +370,9 @@ async def _drop(conn: AsyncConnection, day: date) -> None:
             " (incarnation, seq) = (SELECT * FROM (VALUES (h.incarnation, h.seq),"
             "   (excluded.incarnation, excluded.seq)) v(i, s) ORDER BY i DESC, s DESC LIMIT 1),"
             " (cut_incarnation, cut_seq) = (SELECT * FROM (VALUES (h.cut_incarnation, h.cut_seq),"
-            "   (excluded.cut_incarnation, excluded.cut_seq)) v(i, s) ORDER BY i DESC, s DESC LIMIT 1)"
-        ).format(day=name)
+            "   (excluded.cut_incarnation, excluded.cut_seq)) v(i, s) ORDER BY i DESC, s DESC LIMIT 1),"
+            " dropped_until = greatest(h.dropped_until, excluded.dropped_until)"
+        ).format(day=name, end=sql.SQL("{}::timestamptz").format(_midnight(day + timedelta(days=1))))
     )
     await conn.execute(
         sql.SQL(

@@ -8,6 +8,8 @@ from leaderboard_sdk.aio import AsyncClient
 from leaderboard_sdk.answers import (
     Around,
     Entry,
+    HistoryRank,
+    HistoryTop,
     Leaderboard,
     LeaderboardPage,
     Members,
@@ -49,6 +51,8 @@ __all__ = [
     "Client",
     "Conflict",
     "Entry",
+    "HistoryRank",
+    "HistoryTop",
     "InDoubt",
     "InsufficientScope",
     "InvalidApiKey",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -12,6 +12,8 @@ from leaderboard_sdk import core
 from leaderboard_sdk.answers import (
     Around,
     Entry,
+    HistoryRank,
+    HistoryTop,
     Item,
     Leaderboard,
     LeaderboardPage,
@@ -165,6 +167,19 @@ class AsyncClient:
     async def rank(self, leaderboard: str, user: str) -> Rank:
         """Read one user's score and rank."""
         return await self._run(core.rank(leaderboard, user))
+
+    async def history_top(
+        self, leaderboard: str, *, at: datetime | str, limit: int | None = None, cursor: str | None = None
+    ) -> HistoryTop:
+        """Read the best entries as they were at a moment: one with a time zone, or RFC 3339 text. Pages cost alike.
+
+        One of the last two seconds is waited for, as for any other 503.
+        """
+        return await self._run(core.history_top(leaderboard, at=at, limit=limit, cursor=cursor))
+
+    async def history_rank(self, leaderboard: str, user: str, *, at: datetime | str) -> HistoryRank:
+        """Read one user's score and rank as they were at a moment, given as in `history_top`."""
+        return await self._run(core.history_rank(leaderboard, user, at=at))
 
     async def around(self, leaderboard: str, user: str, *, limit: int | None = None) -> Around:
         """Read `limit` entries with the user in the middle."""

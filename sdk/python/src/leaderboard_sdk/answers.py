@@ -74,13 +74,38 @@ class Top(_Read):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rank(_Read):
-    """One user's entry."""
+    """One user's entry. `percentile` is the share of entries that are not better, itself among them: rank 1 has 100."""
 
     leaderboard: str
     rank: int
     user: str
     score: float
     total: int
+    percentile: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryTop(_Read):
+    """One page of a leaderboard as it was at `at`; `next_cursor` is None on the last."""
+
+    leaderboard: str
+    at: datetime
+    total: int
+    entries: list[Entry]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryRank(_Read):
+    """One user's entry as it was at `at`."""
+
+    leaderboard: str
+    at: datetime
+    rank: int
+    user: str
+    score: float
+    total: int
+    percentile: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +205,7 @@ class SeasonRank(_Read):
     user: str
     score: float
     total: int
+    percentile: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,6 +239,16 @@ def _entries(body: Mapping[str, Any]) -> list[Entry]:
 def top(body: Mapping[str, Any]) -> Top:
     """Read a page of entries."""
     return Top.read(body, entries=_entries(body))
+
+
+def history_top(body: Mapping[str, Any]) -> HistoryTop:
+    """Read a page of entries of the past."""
+    return HistoryTop.read(body, at=datetime.fromisoformat(body["at"]), entries=_entries(body))
+
+
+def history_rank(body: Mapping[str, Any]) -> HistoryRank:
+    """Read one user's entry of the past."""
+    return HistoryRank.read(body, at=datetime.fromisoformat(body["at"]))
 
 
 def around(body: Mapping[str, Any]) -> Around:

@@ -4,13 +4,15 @@ import dataclasses
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from leaderboard_sdk import answers
 from leaderboard_sdk.answers import (
     Around,
+    HistoryRank,
+    HistoryTop,
     Item,
     Leaderboard,
     LeaderboardPage,
@@ -165,6 +167,18 @@ def rank(leaderboard: str, user: str) -> Call[Rank]:
     return _get(f"{_board(leaderboard)}/rank/{_segment(user)}", lambda body, _: Rank.read(body))
 
 
+def history_top(leaderboard: str, *, at: datetime | str, limit: int | None, cursor: str | None) -> Call[HistoryTop]:
+    """A page of entries as of a time. Raises ValueError for a time without an offset."""
+    path = f"{_board(leaderboard)}/history/top{_query(at=_moment(at), limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.history_top(body))
+
+
+def history_rank(leaderboard: str, user: str, *, at: datetime | str) -> Call[HistoryRank]:
+    """One user's entry as of a time. Raises ValueError for a time without an offset."""
+    path = f"{_board(leaderboard)}/history/rank/{_segment(user)}{_query(at=_moment(at))}"
+    return _get(path, lambda body, _: answers.history_rank(body))
+
+
 def around(leaderboard: str, user: str, *, limit: int | None) -> Call[Around]:
     """The entries around a user."""
     path = f"{_board(leaderboard)}/around/{_segment(user)}{_query(limit=limit)}"
@@ -271,6 +285,14 @@ def _segment(text: str) -> str:
     if text in (".", ".."):  # which a URL would lose as steps within its path; the API reads them escaped
         return text.replace(".", "%2E")
     return quote(text, safe="")
+
+
+def _moment(at: datetime | str) -> str:
+    if isinstance(at, str):
+        return at
+    if at.utcoffset() is None:
+        raise ValueError("at has no time zone: datetime.now(UTC), for one, has")
+    return at.isoformat()
 
 
 def _query(**given: object) -> str:

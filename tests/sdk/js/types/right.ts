@@ -1,6 +1,6 @@
 // A program as its users write them; it is compiled, not run.
 import {
-  ApiError, type Batcher, Client, type Entry, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
+  ApiError, type Batcher, Client, type Entry, type HistoryRank, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
   type UpdateResult,
 } from "leaderboard-sdk";
 
@@ -20,6 +20,9 @@ export async function play(client: Client, signal: AbortSignal): Promise<string[
   let page: Top = await client.top("season-1", { limit: 10 });
   if (page.nextCursor !== null) page = await client.top("season-1", { cursor: page.nextCursor });
   const entries: Entry[] = page.entries;
+  const past: HistoryRank = await client.historyRank("season-1", "u42", { at: new Date() });
+  said.push(past.at, past.percentile.toFixed());
+  entries.push(...(await client.historyTop("season-1", { at: "2030-01-31T09:00:00Z", limit: 5 })).entries);
   for await (const entry of client.iterTop("season-1", { pageSize: 50 })) entries.push(entry);
   for await (const board of client.iterLeaderboards()) said.push(board.key);
   for await (const top of client.watchTop("season-1", { limit: 3, signal })) said.push(top.entries[0]?.user ?? "nobody");

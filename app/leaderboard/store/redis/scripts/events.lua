@@ -6,13 +6,23 @@ local function next_seq() return call('HINCRBY', KEYS[2], 'seq', 1) end
 -- The traceparent of a write that is traced, which goes with its events; set by the script that was given one.
 local trace
 
+-- A call is one step, so its events have one time: that of the first. Redis 6.2 would let the clock run on meanwhile.
+local first, millisecond, number
+
 local function emit(event_id, kind, seq, submitted, score, order, user)
   local event = table.concat({event_id, kind, meta[1], meta[2], seq, submitted, score, order, user}, '\31')
-  if trace then
-    call('XADD', KEYS[4], '*', 'e', event, 't', trace)
-  else
-    call('XADD', KEYS[4], '*', 'e', event)
+  local id = '*'
+  if first then
+    if not number then millisecond, number = string.match(first, '^(%d+-)(%d+)$') end
+    number = number + 1
+    id = millisecond .. number
   end
+  if trace then
+    id = call('XADD', KEYS[4], id, 'e', event, 't', trace)
+  else
+    id = call('XADD', KEYS[4], id, 'e', event)
+  end
+  first = first or id
 end
 
 -- Drops the worst members past max_entries, at most 255 (what two digits of the event id can number). Returns how
