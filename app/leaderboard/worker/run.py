@@ -9,17 +9,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from leaderboard.config import Config
+from leaderboard.control.reconcile import Control
 from leaderboard.store.postgres.pool import open_pool
 from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
-from leaderboard.worker import maintenance, seasons, snapshots
+from leaderboard.worker import erasures, maintenance, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 from leaderboard.worker.seen import Stores
 
 log = logging.getLogger(__name__)
+
+ERASURE_DRAIN_SECONDS = 5.0
+"""How long an erasure waits for the outbox before the others have their turn."""
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
@@ -27,7 +31,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
     Starts also while Postgres or Redis is away, and goes on when they are back.
     """
-    pool = await open_pool(config.database_url, size=4, timeout=config.database_timeout)
+    pool = await open_pool(config.database_url, size=5, timeout=config.database_timeout)
     # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
     redis = Redis.from_url(
         config.redis_url,
@@ -52,6 +56,8 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             )
             tasks.create_task(snapshots.run(pool, scores, stop=stop))
             tasks.create_task(seasons.run(pool, redis, stop=stop, clock=lambda: datetime.now(UTC)))
+            control = Control(pool, redis, pepper=config.pepper.encode(), drain_seconds=ERASURE_DRAIN_SECONDS)
+            tasks.create_task(erasures.run(control, stop=stop))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))
