@@ -235,7 +235,7 @@ class _Reference:
                 continue
             name, value = parameter["name"], parameter["example"]
             if parameter["in"] == "path":
-                path = path.replace(f"{{{name}}}", quote(value, safe=""))
+                path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
             elif parameter["in"] == "query":
                 query += [(name, str(item)) for item in (value if isinstance(value, list) else [value])]
             else:

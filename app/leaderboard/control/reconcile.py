@@ -12,9 +12,10 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from leaderboard.control import board, erasures, fleet, namespace, own_keys, seasons, tenancy
+from leaderboard.control import board, erasures, exports, fleet, namespace, own_keys, seasons, tenancy
 from leaderboard.control.erasures import Check, Receipt
 from leaderboard.control.errors import AlreadyExists, KeyNotFound
+from leaderboard.control.exports import Cursor, Record
 from leaderboard.control.keys import KeySink, announced
 from leaderboard.control.outcome import BoardRequest, Outcome, TenantRequest
 from leaderboard.control.own_keys import NewKey
@@ -221,6 +222,16 @@ class Control:
         await board.delete_owned(self._tools, owner, retain=retain, adoptable_from=namespace)
 
     # -- members
+
+    async def data_of_member(
+        self, *, project_id: ProjectId, member: str, cursor: Cursor, limit: int
+    ) -> tuple[list[Record], Cursor | None]:
+        """Return up to `limit` records of what there is of a member, and where the next page goes on (None: nowhere).
+
+        A page may have fewer, or none, and go on. What is in the outbox still is not there. Raises DatabaseUnavailable;
+        RedisUnavailable, also where a board is being restored.
+        """
+        return await exports.page(self._tools, project_id=project_id, member=member, cursor=cursor, limit=limit)
 
     async def request_erasure(self, *, project_id: ProjectId, member: str, requested_by: str) -> Receipt:
         """Write down that a member is to be erased from the project, for the worker, and return how far that is.

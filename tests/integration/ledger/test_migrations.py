@@ -19,6 +19,8 @@ MIGRATIONS = [
     "0006.prices",
     "0007.usage_hours",
     "0008.standings",
+    "0009.seasons",
+    "0010.erasures",
 ]
 
 

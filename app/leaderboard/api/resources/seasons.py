@@ -77,6 +77,7 @@ class Reset:
     """``POST /v1/leaderboards/{leaderboard}/reset``."""
 
     scopes: ClassVar[dict[str, Scope]] = {"POST": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, pool: Pool, control: Control, *, body: BodyReader[ResetRequest]) -> None:
         self._pool = pool
