@@ -6,7 +6,7 @@ import { ApiError, Client } from "leaderboard-sdk";
 const given = JSON.parse(readFileSync(0, "utf8"));
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
 // What the methods take by position, in its order; all else is an option.
-const PLACES = ["tenant", "project", "leaderboard", "key", "updates", "user", "ids"];
+const PLACES = ["tenant", "project", "leaderboard", "key", "updates", "id", "user", "ids"];
 
 async function call(key, name, args) {
   const places = PLACES.filter((place) => place in args).map((place) => args[place]);

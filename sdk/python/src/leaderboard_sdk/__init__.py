@@ -8,15 +8,19 @@ from leaderboard_sdk.aio import AsyncClient
 from leaderboard_sdk.answers import (
     Around,
     Entry,
+    Erasure,
+    ErasureCheck,
     Leaderboard,
     LeaderboardPage,
     Members,
     Rank,
     Top,
+    Touched,
     Update,
     UpdateResult,
     Usage,
     UsageDay,
+    UserData,
 )
 from leaderboard_sdk.async_batcher import AsyncBatcher
 from leaderboard_sdk.batcher import Batcher
@@ -44,6 +48,8 @@ __all__ = [
     "Client",
     "Conflict",
     "Entry",
+    "Erasure",
+    "ErasureCheck",
     "InDoubt",
     "InsufficientScope",
     "InvalidApiKey",
@@ -56,10 +62,12 @@ __all__ = [
     "Rank",
     "RateLimited",
     "Top",
+    "Touched",
     "TransportError",
     "Unavailable",
     "Update",
     "UpdateResult",
     "Usage",
     "UsageDay",
+    "UserData",
 ]
