@@ -113,7 +113,7 @@ def test_receipts_are_listed_and_checked(leaderboard, environment, worker):
     assert "there is no erasure" in leaderboard("verify-erasure", "0" * 32, "--user", "u42", code=1)
     assert "invalid" in leaderboard("verify-erasure", "x", "--user", "u42", code=2)
     (line,) = map(json.loads, leaderboard("erasures").splitlines())
-    assert (line["id"], line["project"], line["state"], line["intact"]) == (id, "acme/race_app", "done", True)
+    assert (line["id"], line["project"], line["state"], line["intact"]) == (id, "acme/default", "done", True)
     assert leaderboard("erasures", "--since", "2999-01-01") == ""
     with psycopg.connect(environment["LEADERBOARD_DATABASE_URL"], autocommit=True) as conn:
         conn.execute("UPDATE erasures SET requested_by = 'somebody else'")
