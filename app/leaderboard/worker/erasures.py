@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 
-from leaderboard.control.reconcile import Control
+from leaderboard.control import erasures as control
+from leaderboard.control.tools import Tools
 from leaderboard.store.postgres.pool import DatabaseUnavailable
 from leaderboard.store.redis.errors import RedisFailure
 from leaderboard.worker.backoff import Backoff
@@ -17,12 +18,12 @@ MOST = 20
 """Erasures of one turn."""
 
 
-async def run(control: Control, *, stop: asyncio.Event) -> None:
+async def run(tools: Tools, *, stop: asyncio.Event) -> None:
     """Carry out erasures until `stop` is set."""
     outage = Backoff("the stores (erasures)", stop=stop)
     while not stop.is_set():
         try:
-            await control.carry_out_erasures(limit=MOST)
+            await control.carry_out(tools, limit=MOST)
         except (DatabaseUnavailable, RedisFailure) as error:
             await outage.wait(error)
             continue

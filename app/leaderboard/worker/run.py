@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from datetime import UTC, datetime
 
 from redis.asyncio import Redis
@@ -9,8 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from leaderboard.config import Config
-from leaderboard.control.reconcile import Control
-from leaderboard.store.postgres.pool import open_pool
+from leaderboard.control.tools import Tools
+from leaderboard.store.postgres.pool import Pool, open_pool
 from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
@@ -56,8 +57,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
             )
             tasks.create_task(snapshots.run(pool, scores, stop=stop))
             tasks.create_task(seasons.run(pool, redis, stop=stop, clock=lambda: datetime.now(UTC)))
-            control = Control(pool, redis, pepper=config.pepper.encode(), drain_seconds=ERASURE_DRAIN_SECONDS)
-            tasks.create_task(erasures.run(control, stop=stop))
+            tasks.create_task(erasures.run(_tools(config, pool, redis), stop=stop))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))
@@ -68,3 +68,16 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         if telemetry is not None:
             await asyncio.to_thread(telemetry.close)
     log.info("worker stopped after moving %d events", outbox.moved)
+
+
+def _tools(config: Config, pool: Pool, redis: Redis) -> Tools:
+    return Tools(
+        pool=pool,
+        redis=redis,
+        pepper=config.pepper.encode(),
+        key_env=config.key_env,
+        clock=lambda: datetime.now(UTC),
+        entropy=os.urandom,
+        drain_seconds=ERASURE_DRAIN_SECONDS,
+        ids=EventIds(os.urandom(8)),
+    )
