@@ -16,6 +16,7 @@ from leaderboard.control.rebuild import Verdict
 from leaderboard.domain.erasures import ErasureState, Touched
 from leaderboard.store.postgres import ledger, seasons, standings
 from leaderboard.store.postgres.seasons import Final, Seal
+from leaderboard.store.postgres.standings import Entry, Taken
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
@@ -322,6 +323,29 @@ async def test_other_projects_and_tenants_keep_their_member_of_the_same_name(wor
         await world.control.erasure(receipt.erasure.id, project_id=other.id)
 
 
+async def test_a_snapshot_that_is_being_taken_is_waited_for(world, project):
+    """It was read before the member left the board, and is written after."""
+    await project.send("kept", USER)
+    await world.drain()
+    board = await project.board("kept")
+    await standings.wish(world.pool, board.id, member="", seconds=60)
+
+    async def waited_for():
+        waiting = (
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        )
+        return await world.one(waiting) == (1,)
+
+    async with world.pool.connection() as conn, conn.transaction():
+        assert await standings.hold(conn)
+        await standings.write(conn, [Taken(board.id, "", 1, [Entry(1, USER, 5)])])
+        erasing = asyncio.create_task(project.erase())
+        await eventually(waited_for)
+    assert (await erasing).touched.snapshots == 1
+    assert await traces(world.pool, world.redis, MARK) == []
+
+
 async def test_who_is_written_while_the_erasure_goes_on_is_erased_too(world, project, scores, monkeypatch):
     await fill(project, scores)
     drained, rounds = erasures.namespace.drained, []
@@ -372,6 +396,12 @@ async def test_who_comes_back_is_a_new_member(world, project, scores):
     checked = await project.check(first.erasure.id)
     assert (checked.intact, checked.subject, checked.verified) == (True, True, False)
     assert (checked.found.entries, checked.found.events) == (1, 1)
+    await project.send("latest", USER)
+    await project.reset("sum", 2)
+    await project.reset("latest", 2)
+    await world.drain()
+    not_archived = await project.check(first.erasure.id)
+    assert (not_archived.found.entries, not_archived.found.season_lines) == (0, 2)
     again = await project.erase()
     assert again.erasure.id != first.erasure.id
     assert (await project.check(first.erasure.id)).verified
