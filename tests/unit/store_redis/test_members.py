@@ -24,5 +24,10 @@ def test_an_entry_names_a_user_and_a_board_or_nobody(payload, board):
     assert _names(payload.encode(), "ü42".encode()) == board
 
 
+def test_a_number_in_an_event_is_no_user():
+    assert _names(GOOD.encode(), b"9") is None
+    assert _names(GOOD.replace("ü42", "9").encode(), b"9") == 12
+
+
 def test_a_pattern_of_a_user_has_no_wildcards():
     assert _literal("a*b?[c]\\^-") == "a\\*b\\?\\[c\\]\\\\\\^\\-"

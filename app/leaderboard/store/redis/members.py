@@ -149,7 +149,8 @@ class MemberStore:
 def _names(payload: bytes, user: bytes) -> LeaderboardId | None:
     """Return the board of an entry that names the user, None for one that does not, or that names no board."""
     parts = payload.split(events.SEPARATOR.encode())
-    if user not in parts[3:] or not parts[2].isdigit() or len(parts[2]) > 18:
+    # An event of ours has the user last, and numbers before it, which a user may be called as well.
+    if user not in parts[8 if len(parts) == 9 else 3 :] or not parts[2].isdigit() or len(parts[2]) > 18:
         return None
     return LeaderboardId(int(parts[2]))
 
