@@ -1,4 +1,5 @@
-"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke | offer``.
+"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke | offer | erasures |
+verify-erasure``.
 
 Exit codes: 0 done, 1 refused or failed (the message on standard error says why and what to do), 2 wrong arguments or
 configuration.
@@ -12,9 +13,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
+import msgspec
 import yaml
 from redis.asyncio import Redis
 
@@ -27,7 +31,9 @@ from leaderboard.control.rebuild import BoardReport, Member, Verdict
 from leaderboard.control.reconcile import Control, Outcome
 from leaderboard.domain import documents
 from leaderboard.domain.documents import Document, LeaderboardDocument, TenantDocument
+from leaderboard.domain.erasures import ErasureState
 from leaderboard.domain.errors import DomainError
+from leaderboard.domain.names import user_id
 from leaderboard.local import up as local
 from leaderboard.local.up import DEFAULT_DATA
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, open_pool
@@ -101,7 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     offer = command("offer", _offer, "Let a Tenant resource of a Kubernetes namespace take over a tenant made here.")
     offer.add_argument("slug", metavar="SLUG", help="the tenant; no resource may own it")
     offer.add_argument("--namespace", required=True, metavar="NS", help="where that Tenant is, or will be")
-    for sub in (apply, verify, rebuilding, revoke, offer):
+    erased = command(
+        "erasures", _erasures, "List erasures of members, a line of JSON each: those done, and pending ones."
+    )
+    erased.add_argument(
+        "--since", type=_moment, default=datetime.min.replace(tzinfo=UTC), metavar="TIME", help="done since (RFC 3339)"
+    )
+    checking = command(
+        "verify-erasure", _verify_erasure, "Check the receipt of an erasure, and look for the member again."
+    )
+    checking.add_argument("id", type=_erasure_id, metavar="ID", help="the erasure's id, 32 hexadecimal digits")
+    checking.add_argument("--user", required=True, metavar="USER", help="the member; - reads the id from stdin")
+    for sub in (apply, verify, rebuilding, revoke, offer, erased, checking):
         sub.add_argument(
             "--data",
             type=Path,
@@ -347,6 +364,64 @@ def _offer(args: argparse.Namespace) -> int:
         return 0
 
     return _on_stores(config, offer)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _erasure_id(text: str) -> UUID:
+    return UUID(text)
+
+
+def _erasures(args: argparse.Namespace) -> int:
+    config = _load(args.data)
+
+    async def erasures(pool: Pool, redis: Redis) -> int:
+        spoilt = 0
+        for project, receipt, intact in await Control(pool, redis, pepper=config.pepper.encode()).erasures_since(
+            args.since
+        ):
+            erasure = receipt.erasure
+            done = erasure.state is ErasureState.DONE
+            spoilt += done and not intact
+            line = {
+                "id": erasure.id.hex,
+                "project": project,
+                "state": erasure.state,
+                "requested_at": erasure.requested_at.astimezone(UTC),
+                "finished_at": None if erasure.finished_at is None else erasure.finished_at.astimezone(UTC),
+                "waits_for": erasure.waits_for,
+                "subject": erasure.digest.hex(),
+                "intact": intact if done else None,
+                "touched": receipt.touched,
+            }
+            print(msgspec.json.encode(line).decode())
+        return 1 if spoilt else 0
+
+    return _on_stores(config, erasures)
+
+
+def _verify_erasure(args: argparse.Namespace) -> int:
+    config = _load(args.data)
+    member = sys.stdin.readline().rstrip("\n") if args.user == "-" else args.user
+
+    async def verify(pool: Pool, redis: Redis) -> int:
+        control = Control(pool, redis, pepper=config.pepper.encode())
+        check = await control.check_erasure(args.id, project_id=None, member=user_id(member))
+        erasure = check.receipt.erasure
+        if erasure.state is not ErasureState.DONE:
+            print(f"the erasure is pending{f': {erasure.waits_for}' if erasure.waits_for else ''}")
+            return 1
+        print("the receipt is as it was written" if check.intact else "the receipt was changed after it was written")
+        print("it is this member's" if check.subject else "it is another member's, or another project's")
+        found = msgspec.structs.asdict(check.found)
+        left = ", ".join(f"{name}: {number}" for name, number in found.items() if number)
+        print(f"of the member there is {left or 'nothing'}")
+        return 0 if check.verified else 1
+
+    return _on_stores(config, verify)
 
 
 if __name__ == "__main__":

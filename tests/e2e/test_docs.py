@@ -43,6 +43,23 @@ def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+def test_the_page_on_personal_data_works_from_its_begin_to_its_end(make_platform, tenant, tmp_path):
+    platform = make_platform()
+    acme = tenant(platform, slug="acme")
+    asyncio.run(score(platform.url, acme.key, "u42"))
+    env = platform.env | {
+        "API": platform.url,
+        "KEY": acme.key,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    said = run("\n".join(blocks("docs/personal-data.md")), env=env, cwd=tmp_path)
+    assert '"kind":"standing"' in said
+    assert '"verified":true' in said
+    assert "of the member there is nothing\n" in said
+    assert '"intact":true' in (tmp_path / "erasures.jsonl").read_text()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_quick_start_works_word_for_word(make_platform, tmp_path):
     platform = make_platform()
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
@@ -142,6 +159,9 @@ TESTED = {
         "tests/e2e/test_docs.py::test_the_quick_start_works_word_for_word",  # `leaderboard apply`
     ),
     "docs/blueprints.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
+    "docs/personal-data.md": (
+        "tests/e2e/test_docs.py::test_the_page_on_personal_data_works_from_its_begin_to_its_end",
+    ),
     "docs/faq.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
     "docs/kubernetes.md": ("tests/charts/test_page.py::test_every_command_of_the_page_works",),
     "docs/ops.md": (

@@ -34,6 +34,7 @@ from leaderboard.api.resources import (
     standings,
     stream,
     usage,
+    users,
 )
 from leaderboard.api.seen import keep_ranking, observe_limiter
 from leaderboard.api.sessions import SessionLimiter
@@ -216,6 +217,10 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route("/v1/keys", keys.Keys(parts.control, body=body(keys.NewKeyRequest)))
     app.add_route("/v1/keys/{key}", keys.Key(parts.control))
     app.add_route("/v1/keys/{key}/rotate", keys.KeyRotation(parts.control, body=body(keys.Rotation)))
+    app.add_route("/v1/users/{user}/data", users.MemberData(parts.control))
+    app.add_route("/v1/users/{user}/erasure", users.MemberErasure(parts.control))
+    app.add_route("/v1/erasures/{erasure}", users.Erasure(parts.control))
+    app.add_route("/v1/erasures/{erasure}/check", users.ErasureCheck(parts.control, body=body(users.Subject)))
     app.add_route("/v1/plan", plan.Plan(parts.pool, now=clock.utc))
     app.add_route("/v1/usage", usage.Usage(parts.pool, now=clock.utc))
     app.add_route("/v1/usage/series", usage.UsageSeries(parts.pool, now=clock.utc))

@@ -25,6 +25,7 @@ _REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (domain.DomainError, problems.INVALID_REQUEST),
     (control.KeyManaged, problems.KEY_MANAGED),
     (control.KeyNotFound, problems.KEY_NOT_FOUND),
+    (control.ErasureNotFound, problems.ERASURE_NOT_FOUND),
     (control.AlreadyExists, problems.BOARD_EXISTS),
     (control.SeasonOver, problems.SEASON_OVER),
     (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),

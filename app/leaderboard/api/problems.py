@@ -82,6 +82,9 @@ KEY_NOT_FOUND = _type(
     "There is no such API key",
     "See GET /v1/keys; one that was revoked or has expired is not there.",
 )
+ERASURE_NOT_FOUND = _type(
+    "erasure-not-found", 404, "There is no such erasure", "Use the id that POST /v1/users/{user}/erasure answered."
+)
 METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "The path does not take this method", "See the Allow header.")
 REQUEST_TIMEOUT = _type("request-timeout", 408, "The body did not arrive in time", "Send the body at once.")
 BOARD_EXISTS = _type("board-exists", 409, "There is a leaderboard of this key", "Use it, or choose another key.")

@@ -5,7 +5,8 @@
     │   ├── TenantNotFound
     │   ├── ProjectNotFound
     │   ├── BoardNotFound
-    │   └── KeyNotFound
+    │   ├── KeyNotFound
+    │   └── ErasureNotFound
     ├── AlreadyExists        a board of that key is there
     ├── SeasonOver           the board is in another season by now; nothing was changed
     ├── ManagedElsewhere     it belongs to another owner; nothing was changed
@@ -41,6 +42,10 @@ class BoardNotFound(NotFound):
 
 class KeyNotFound(NotFound):
     """There is no such API key."""
+
+
+class ErasureNotFound(NotFound):
+    """The project has no such erasure."""
 
 
 class AlreadyExists(ControlError):

@@ -8,11 +8,14 @@ with one tenant is in `tenancy`, with one board in `board`, with many at once in
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from redis.asyncio import Redis
 
-from leaderboard.control import board, fleet, namespace, own_keys, seasons, tenancy
+from leaderboard.control import board, erasures, exports, fleet, namespace, own_keys, seasons, tenancy
+from leaderboard.control.erasures import Check, Receipt
 from leaderboard.control.errors import AlreadyExists, KeyNotFound
+from leaderboard.control.exports import Cursor, Record
 from leaderboard.control.keys import KeySink, announced
 from leaderboard.control.outcome import BoardRequest, Outcome, TenantRequest
 from leaderboard.control.own_keys import NewKey
@@ -217,6 +220,51 @@ class Control:
         Also where the tenant is gone. Raises DatabaseUnavailable, RedisUnavailable.
         """
         await board.delete_owned(self._tools, owner, retain=retain, adoptable_from=namespace)
+
+    # -- members
+
+    async def data_of_member(
+        self, *, project_id: ProjectId, member: str, cursor: Cursor, limit: int
+    ) -> tuple[list[Record], Cursor | None]:
+        """Return up to `limit` records of what there is of a member, and where the next page goes on (None: nowhere).
+
+        A page may have fewer, or none, and go on. What is in the outbox still is not there. Raises DatabaseUnavailable;
+        RedisUnavailable, also where a board is being restored.
+        """
+        return await exports.page(self._tools, project_id=project_id, member=member, cursor=cursor, limit=limit)
+
+    async def request_erasure(self, *, project_id: ProjectId, member: str, requested_by: str) -> Receipt:
+        """Write down that a member is to be erased from the project, for the worker, and return how far that is.
+
+        The one that is pending, where one is; else a new one, also where there is nothing of the member. `requested_by`
+        is the id of the API key. Raises DatabaseUnavailable.
+        """
+        return await erasures.request(self._tools, project_id=project_id, member=member, requested_by=requested_by)
+
+    async def erasure(self, id: UUID, *, project_id: ProjectId | None) -> Receipt:
+        """Return an erasure of the project, of any with None. Raises ErasureNotFound, DatabaseUnavailable."""
+        return await erasures.read(self._tools, id, project_id=project_id)
+
+    async def check_erasure(self, id: UUID, *, project_id: ProjectId | None, member: str) -> Check:
+        """Look whether a receipt is as it was written, is this member's, and whether there is nothing of it now.
+
+        Raises ErasureNotFound; NotDrained where the ledger is behind; DatabaseUnavailable, RedisUnavailable.
+        """
+        return await erasures.check(self._tools, id, project_id=project_id, member=member)
+
+    async def erasures_since(self, moment: datetime) -> list[tuple[str, Receipt, bool]]:
+        """Return (tenant/project, erasure, whether its receipt is intact) of all done since `moment`, or pending.
+
+        Oldest first. Raises DatabaseUnavailable.
+        """
+        return await erasures.since(self._tools, moment)
+
+    async def carry_out_erasures(self, *, limit: int) -> int:
+        """Go on with at most `limit` erasures that are pending, and return how many got done.
+
+        Several processes may do it at once. Raises DatabaseUnavailable, RedisUnavailable.
+        """
+        return await erasures.carry_out(self._tools, limit=limit)
 
     # -- tenants and keys, offered and ended
 

@@ -28,7 +28,7 @@ from leaderboard.worker.seen import LedgerSeen
 log = logging.getLogger(__name__)
 
 GROUP = "ledger"
-DEAD = f"{keys.OUTBOX}:dead"
+DEAD = keys.SET_ASIDE
 DEAD_MAX = 10_000
 """Entries kept for a person to look at; older ones go."""
 BLOCK_MS = 1_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from datetime import UTC, datetime
 
 from redis.asyncio import Redis
@@ -9,17 +10,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from leaderboard.config import Config
-from leaderboard.store.postgres.pool import open_pool
+from leaderboard.control.tools import Tools
+from leaderboard.store.postgres.pool import Pool, open_pool
 from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
-from leaderboard.worker import maintenance, progress, seasons, snapshots
+from leaderboard.worker import erasures, maintenance, progress, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
 from leaderboard.worker.seen import SeasonsSeen, Stores
 
 log = logging.getLogger(__name__)
+
+ERASURE_DRAIN_SECONDS = 5.0
+"""How long an erasure waits for the outbox before the others have their turn."""
 
 
 async def run(config: Config, stop: asyncio.Event) -> None:
@@ -27,7 +32,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
     Starts also while Postgres or Redis is away, and goes on when they are back.
     """
-    pool = await open_pool(config.database_url, size=4, timeout=config.database_timeout)
+    pool = await open_pool(config.database_url, size=8, timeout=config.database_timeout)
     # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
     redis = Redis.from_url(
         config.redis_url,
@@ -61,6 +66,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                     seen=None if telemetry is None else SeasonsSeen(telemetry),
                 )
             )
+            tasks.create_task(erasures.run(_tools(config, pool, redis), stop=stop))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))
@@ -71,3 +77,16 @@ async def run(config: Config, stop: asyncio.Event) -> None:
         if telemetry is not None:
             await asyncio.to_thread(telemetry.close)
     log.info("worker stopped after moving %d events", outbox.moved)
+
+
+def _tools(config: Config, pool: Pool, redis: Redis) -> Tools:
+    return Tools(
+        pool=pool,
+        redis=redis,
+        pepper=config.pepper.encode(),
+        key_env=config.key_env,
+        clock=lambda: datetime.now(UTC),
+        entropy=os.urandom,
+        drain_seconds=ERASURE_DRAIN_SECONDS,
+        ids=EventIds(os.urandom(8)),
+    )

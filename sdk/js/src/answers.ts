@@ -63,6 +63,49 @@ export interface SeasonRank extends Rank { season: number }
 export interface UsageDay { day: string; requests: number; scoreUpdates: number; rateLimited: number }
 export interface Usage { project: string; from: string; to: string; days: UsageDay[] }
 
+/** Where a user is, or was: on a board now, by a checkpoint of the ledger, in final standings, in an event. */
+export type UserRecord = { leaderboard: string; deleted: boolean } & (
+  | { kind: "standing"; score: number; rank: number }
+  | { kind: "checkpoint"; score: number }
+  | { kind: "season"; season: number; score: number; rank: number }
+  | { kind: "event"; id: string; time: string; event: string; submitted: number | null; score: number | null }
+);
+export interface UserData { user: string; records: UserRecord[]; nextCursor: string | null }
+
+/** How much there was of a user, or is. */
+export interface Touched {
+  entries: number;
+  events: number;
+  checkpoints: number;
+  seasonLines: number;
+  snapshots: number;
+  setAside: number;
+}
+/** An erasure; once `state` is "done", its receipt. Times are RFC 3339 text. */
+export interface Erasure {
+  id: string;
+  state: "pending" | "done";
+  subject: string;
+  requestedBy: string;
+  requestedAt: string;
+  finishedAt: string | null;
+  attempts: number;
+  waitsFor: string | null;
+  touched: Touched;
+  leaderboardsTouched: number;
+  leaderboards: ({ leaderboard: string } & Touched)[];
+  mac: string | null;
+}
+/** `verified`: the receipt is intact, it is the user's (`subject`), and nothing of the user was found. */
+export interface ErasureCheck {
+  id: string;
+  state: "pending" | "done";
+  verified: boolean;
+  intact: boolean;
+  subject: boolean;
+  found: Touched;
+}
+
 /** The names of an answer in camel case, at every depth: no object of the API has names that users choose. */
 export function camel(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(camel);

@@ -1,7 +1,7 @@
 import {
-  type Around, type Entry, type HistoryRank, type HistoryTop, type Leaderboard, type LeaderboardPage, type Members,
-  type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop, type Seasons, type Top, type Update,
-  type UpdateResult, type Usage, camel, reader,
+  type Around, type Entry, type Erasure, type ErasureCheck, type HistoryRank, type HistoryTop, type Leaderboard,
+  type LeaderboardPage, type Members, type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop,
+  type Seasons, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
 import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
@@ -41,6 +41,9 @@ const readSeasons = reader<Seasons>("leaderboard", "season", "seasons", "nextCur
 const readSeasonTop = reader<SeasonTop>("leaderboard", "season", "total", "entries", "nextCursor");
 const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total", "percentile");
 const readUsage = reader<Usage>("project", "from", "to", "days");
+const readData = reader<UserData>("user", "records", "nextCursor");
+const readErasure = reader<Erasure>("id", "state", "touched", "leaderboards");
+const readCheck = reader<ErasureCheck>("id", "verified", "found");
 const readUpdate = reader<UpdateResult>("leaderboard", "user", "score", "rank");
 
 /** Calls of the API, each tried again where that is safe. They reject with a LeaderboardError. */
@@ -238,6 +241,39 @@ export class Client {
   /** The project's use by UTC day (YYYY-MM-DD), both days included; by default the last 30. */
   async usage(days: { from?: string; to?: string } = {}): Promise<Usage> {
     return this.#get(`/v1/usage${query({ ...days })}`, readUsage);
+  }
+
+  /** A page of all that the project has of a user. */
+  async userData(user: string, page: { limit?: number; cursor?: string } = {}): Promise<UserData> {
+    return this.#get(`/v1/users/${segment(user)}/data${query({ ...page })}`, readData);
+  }
+
+  /** All that the project has of a user, `pageSize` records in a request. */
+  async *iterUserData(user: string, options: { pageSize?: number } = {}): AsyncGenerator<UserRecord, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page: UserData = await this.userData(user, { limit: options.pageSize ?? 100, cursor });
+      yield* page.records;
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** Ask for a user to be erased from the whole project; read `erasure` until its state is "done". */
+  async eraseUser(user: string): Promise<Erasure> {
+    return this.#run({ method: "POST", path: `/v1/users/${segment(user)}/erasure`, repeat: "safe", read: readErasure });
+  }
+
+  /** How far an erasure is, or its receipt. */
+  async erasure(id: string): Promise<Erasure> {
+    return this.#get(`/v1/erasures/${segment(id)}`, readErasure);
+  }
+
+  /** Whether a receipt is as it was written, is this user's, and whether there is nothing of the user. */
+  async checkErasure(id: string, user: string): Promise<ErasureCheck> {
+    return this.#run({
+      method: "POST", path: `/v1/erasures/${segment(id)}/check`, repeat: "safe", content: JSON.stringify({ user }),
+      read: readCheck,
+    });
   }
 
   /** The best entries of an open leaderboard; the API key is not sent. */

@@ -66,6 +66,7 @@ _TOP = {
 _BEYOND_THE_SCHEMA = {
     "GET /v1/leaderboards/{leaderboard}/top": _TOP,
     "GET /v1/public/{tenant}/{project}/leaderboards/{leaderboard}/top": _TOP,
+    "GET /v1/users/{user}/data": {("invalid-parameter", "cursor is not one of ours")},
     "GET /v1/usage": {("invalid-parameter", "from must not be after to")},  # two parameters together
     "GET /v1/usage/series": {
         ("invalid-parameter", "from must not be after to"),

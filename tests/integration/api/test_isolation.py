@@ -309,7 +309,14 @@ aimed = st.one_of(
         headers,
     ),
     st.tuples(
-        st.just("GET"), st.one_of(st.just("/v1/keys"), spans.map("/v1/usage/series{}".format)), st.none(), headers
+        st.just("GET"),
+        st.one_of(
+            st.just("/v1/keys"),
+            spans.map("/v1/usage/series{}".format),
+            users.map("/v1/users/{}/data".format),
+        ),
+        st.none(),
+        headers,
     ),
     st.tuples(
         st.sampled_from(["GET", "PATCH", "DELETE"]),

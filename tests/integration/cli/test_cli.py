@@ -1,5 +1,7 @@
 """The commands as processes, on real stores."""
 
+import asyncio
+import json
 import os
 import re
 import signal
@@ -10,6 +12,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis as redis_py
+from redis.asyncio import Redis
+
+from leaderboard.control.reconcile import Control
+from leaderboard.domain.names import ProjectId
+from leaderboard.store.postgres.pool import open_pool
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "tenant.yaml"
 
@@ -81,6 +88,37 @@ def test_verify_and_rebuild_after_redis_lost_everything(leaderboard, redis_url, 
     assert "1 boards, 0 differences" in leaderboard("verify", "--board", "acme/default/global")
     assert "rebuilt" in leaderboard("rebuild", "--board", "acme:race_app:fastest-lap")
     assert "no leaderboard" in leaderboard("rebuild", "--board", "acme/default/none", code=1)
+
+
+def test_receipts_are_listed_and_checked(leaderboard, environment, worker):
+    leaderboard("apply", "-f", str(EXAMPLE))
+
+    async def asked(member):
+        pool = await open_pool(environment["LEADERBOARD_DATABASE_URL"], size=1, timeout=10)
+        redis = Redis.from_url(environment["LEADERBOARD_REDIS_URL"])
+        try:
+            control = Control(pool, redis, pepper=b"p" * 32)
+            receipt = await control.request_erasure(project_id=ProjectId(1), member=member, requested_by="k" * 16)
+            while (await control.erasure(receipt.erasure.id, project_id=None)).erasure.state != "done":
+                await asyncio.sleep(0.05)
+            return receipt.erasure.id.hex
+        finally:
+            await redis.aclose()
+            await pool.close()
+
+    id = asyncio.run(asked("u42"))
+    said = leaderboard("verify-erasure", id, "--user", "u42")
+    assert said == "the receipt is as it was written\nit is this member's\nof the member there is nothing\n"
+    assert "another member's" in leaderboard("verify-erasure", id, "--user", "u43", code=1)
+    assert "there is no erasure" in leaderboard("verify-erasure", "0" * 32, "--user", "u42", code=1)
+    assert "invalid" in leaderboard("verify-erasure", "x", "--user", "u42", code=2)
+    (line,) = map(json.loads, leaderboard("erasures").splitlines())
+    assert (line["id"], line["project"], line["state"], line["intact"]) == (id, "acme/default", "done", True)
+    assert leaderboard("erasures", "--since", "2999-01-01") == ""
+    with psycopg.connect(environment["LEADERBOARD_DATABASE_URL"], autocommit=True) as conn:
+        conn.execute("UPDATE erasures SET requested_by = 'somebody else'")
+    assert "was changed" in leaderboard("verify-erasure", id, "--user", "u42", code=1)
+    assert '"intact":false' in leaderboard("erasures", code=1)
 
 
 def test_migrate_says_what_it_did(leaderboard, postgres):

@@ -21,6 +21,7 @@ MIGRATIONS = [
     "0008.standings",
     "0009.seasons",
     "0010.history",
+    "0011.erasures",
 ]
 
 

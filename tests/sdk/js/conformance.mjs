@@ -6,7 +6,7 @@ import { ApiError, Client } from "leaderboard-sdk";
 const given = JSON.parse(readFileSync(0, "utf8"));
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
 // What the methods take by position, in its order; all else is an option, as the season of an update is.
-const PLACES = ["tenant", "project", "leaderboard", "key", "season", "updates", "user", "ids"];
+const PLACES = ["tenant", "project", "leaderboard", "key", "season", "updates", "id", "user", "ids"];
 const deep = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
   ? Object.fromEntries(Object.entries(value).map(([name, each]) => [camel(name), deep(each)]))
   : value;

@@ -12,7 +12,7 @@ from leaderboard.api import problems, queries, sessions
 from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
-from leaderboard.api.resources import events, reads, stream
+from leaderboard.api.resources import events, reads, stream, users
 from leaderboard.api.resources.docs import document
 from leaderboard.api.resources.history import PATIENCE
 from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
@@ -21,6 +21,7 @@ from leaderboard.control import own_keys
 from leaderboard.domain import names
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.erasures import ErasureState, Touched
 from leaderboard.domain.scores import MAX_EXACT
 from leaderboard.store.postgres.history import STATEMENT_SECONDS
 from leaderboard.store.postgres.usage import Point
@@ -185,9 +186,23 @@ def test_request_objects_are_closed_and_have_the_fields_of_the_code():
         ("LeaderboardChange", set(BoardChange.__struct_fields__)),
         ("NewKeyRequest", set(NewKeyRequest.__struct_fields__)),
         ("Rotation", set(Rotation.__struct_fields__)),
+        ("ErasureSubject", set(users.Subject.__struct_fields__)),
     ):
         assert schema(name)["additionalProperties"] is False
         assert set(schema(name)["properties"]) == fields
+
+
+def test_records_of_an_export_are_those_of_the_code():
+    named = [resolve(one["$ref"]) for one in schema("UserData")["properties"]["records"]["items"]["oneOf"]]
+    structs = [users.StandingRecord, users.CheckpointRecord, users.SeasonRecord, users.EventRecord]
+    for one, struct in zip(named, structs, strict=True):
+        assert set(one["required"]) == set(one["properties"]) == {"kind", *struct.__struct_encode_fields__}
+        assert one["properties"]["kind"]["const"] == struct.__struct_config__.tag
+    assert schema("EventRecord")["properties"]["event"]["enum"] == list(events.KINDS.values())
+    limit = operations()["/v1/users/{user}/data", "get"]["parameters"][0]["schema"]
+    assert (limit["maximum"], limit["default"]) == (users.MAX_LIMIT, users.DEFAULT_LIMIT)
+    assert f"the first {users.MAX_LINES:,}" in schema("Erasure")["properties"]["leaderboards"]["description"]
+    assert schema("Erasure")["properties"]["state"]["enum"] == [state.value for state in ErasureState]
 
 
 def test_defaults_are_those_of_the_code():
@@ -235,6 +250,11 @@ def test_response_objects_require_all_that_the_code_answers():
         ("Season", seasons.SeasonBody),
         ("SeasonTop", seasons.FinalTopBody),
         ("SeasonRank", seasons.FinalRankBody),
+        ("UserData", users.DataBody),
+        ("Erasure", users.ErasureBody),
+        ("ErasureLine", users.LineBody),
+        ("ErasureCheck", users.CheckBody),
+        ("Touched", Touched),
     ):
         assert (
             set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_encode_fields__)

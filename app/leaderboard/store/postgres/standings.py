@@ -101,6 +101,16 @@ async def hold(conn: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
+async def wait_for_turn(conn: Connection) -> None:
+    """Keep every worker from taking snapshots until the transaction ends; waits for the turn that is under way."""
+    await conn.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+
+
+def entry_of(member: str) -> str:
+    """Return the text by which the entries of a snapshot show a member, and no other."""
+    return '"user":' + _encode(member).decode()
+
+
 async def due(conn: Connection, *, interval: float, limit: int) -> list[Wanted]:
     """Return what is wanted and older than `interval` seconds; forget what is long unwanted.
 

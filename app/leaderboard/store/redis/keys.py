@@ -10,6 +10,9 @@ from leaderboard.domain.names import TenantId
 OUTBOX = "outbox"
 """The one outbox stream of a single Redis. A cluster needs one per slot, made from the board's tag."""
 
+SET_ASIDE = f"{OUTBOX}:dead"
+"""Stream of the outbox's entries that cannot be stored, for a person to look at."""
+
 REVOCATIONS = "revocations"
 """Stream of what API workers must forget: fields ``kind`` (``key`` or ``tenant``) and ``id``."""
 

@@ -36,5 +36,7 @@ TOP = _compose("top", "board")
 AROUND = _compose("around", "board")
 MEMBERS = _compose("members", "board")
 LEASE = _compose("lease")
+STANDING = _compose("standing", "board")
+ERASE = _compose("erase", "board", "events")
 
-ALL = (UPDATE, REMOVE, TRIM, DELETE, OPEN, RESET, RESTORE, TOP, AROUND, MEMBERS, LEASE)
+ALL = (UPDATE, REMOVE, TRIM, DELETE, OPEN, RESET, RESTORE, TOP, AROUND, MEMBERS, LEASE, STANDING, ERASE)

@@ -8,6 +8,8 @@ from leaderboard_sdk.aio import AsyncClient
 from leaderboard_sdk.answers import (
     Around,
     Entry,
+    Erasure,
+    ErasureCheck,
     HistoryRank,
     HistoryTop,
     Leaderboard,
@@ -20,10 +22,12 @@ from leaderboard_sdk.answers import (
     Seasons,
     SeasonTop,
     Top,
+    Touched,
     Update,
     UpdateResult,
     Usage,
     UsageDay,
+    UserData,
 )
 from leaderboard_sdk.async_batcher import AsyncBatcher
 from leaderboard_sdk.batcher import Batcher
@@ -51,6 +55,8 @@ __all__ = [
     "Client",
     "Conflict",
     "Entry",
+    "Erasure",
+    "ErasureCheck",
     "HistoryRank",
     "HistoryTop",
     "InDoubt",
@@ -70,10 +76,12 @@ __all__ = [
     "SeasonTop",
     "Seasons",
     "Top",
+    "Touched",
     "TransportError",
     "Unavailable",
     "Update",
     "UpdateResult",
     "Usage",
     "UsageDay",
+    "UserData",
 ]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import date, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -12,6 +12,8 @@ from leaderboard_sdk import core
 from leaderboard_sdk.answers import (
     Around,
     Entry,
+    Erasure,
+    ErasureCheck,
     HistoryRank,
     HistoryTop,
     Item,
@@ -28,6 +30,7 @@ from leaderboard_sdk.answers import (
     Update,
     UpdateResult,
     Usage,
+    UserData,
 )
 from leaderboard_sdk.async_batcher import AsyncBatcher
 from leaderboard_sdk.batcher import MAX_WAITING
@@ -302,6 +305,33 @@ class AsyncClient:
     async def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
         """Read the project's use by UTC day, both days included; by default the last 30."""
         return await self._run(core.usage(from_, to))
+
+    async def user_data(self, user: str, *, limit: int | None = None, cursor: str | None = None) -> UserData:
+        """Read a page of all that the project has of a user."""
+        return await self._run(core.user_data(user, limit=limit, cursor=cursor))
+
+    async def iter_user_data(self, user: str, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
+        """Go through all that the project has of a user, `page_size` records in a request."""
+        cursor: str | None = None
+        while True:
+            page = await self.user_data(user, limit=page_size, cursor=cursor)
+            for record in page.records:
+                yield record
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def erase_user(self, user: str) -> Erasure:
+        """Ask for a user to be erased from the whole project; read `erasure` until its state is ``done``."""
+        return await self._run(core.erase_user(user))
+
+    async def erasure(self, id: str) -> Erasure:
+        """Read how far an erasure is, or its receipt."""
+        return await self._run(core.erasure(id))
+
+    async def check_erasure(self, id: str, user: str) -> ErasureCheck:
+        """Look whether a receipt is as it was written, is this user's, and whether there is nothing of the user."""
+        return await self._run(core.check_erasure(id, user))
 
     async def public_top(
         self,

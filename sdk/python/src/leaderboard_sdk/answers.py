@@ -228,6 +228,60 @@ class Usage:
     days: list[UsageDay]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UserData(_Read):
+    """One page of a user's data; `next_cursor` is None on the last. The records are as the API sends them.
+
+    Each has `kind` (standing, checkpoint, season, event), `leaderboard`, `deleted`, and what belongs to its kind.
+    """
+
+    user: str
+    records: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Touched(_Read):
+    """How much there was of a user, or is: places on boards, rows of the ledger and of final standings, and so on."""
+
+    entries: int
+    events: int
+    checkpoints: int
+    season_lines: int
+    snapshots: int
+    set_aside: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Erasure(_Read):
+    """An erasure; once `state` is ``done``, its receipt. `leaderboards` has what was touched of each, as it is sent."""
+
+    id: str
+    state: str
+    subject: str
+    requested_by: str
+    requested_at: datetime
+    finished_at: datetime | None
+    attempts: int
+    waits_for: str | None
+    touched: Touched
+    leaderboards_touched: int
+    leaderboards: list[dict[str, Any]]
+    mac: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ErasureCheck(_Read):
+    """What a look at a receipt came to. `verified`: it is intact, the user's, and nothing of the user was found."""
+
+    id: str
+    state: str
+    verified: bool
+    intact: bool
+    subject: bool
+    found: Touched
+
+
 Item = UpdateResult | ApiError
 """One result of a batch: an update is applied or refused on its own."""
 
@@ -290,6 +344,22 @@ def usage(body: Mapping[str, Any]) -> Usage:
     days = [UsageDay.read(each, day=date.fromisoformat(each["day"])) for each in body["days"]]
     first, last = date.fromisoformat(body["from"]), date.fromisoformat(body["to"])
     return Usage(project=body["project"], from_=first, to=last, days=days)
+
+
+def erasure(body: Mapping[str, Any]) -> Erasure:
+    """Read an erasure."""
+    done = body["finished_at"]
+    return Erasure.read(
+        body,
+        requested_at=datetime.fromisoformat(body["requested_at"]),
+        finished_at=None if done is None else datetime.fromisoformat(done),
+        touched=Touched.read(body["touched"]),
+    )
+
+
+def erasure_check(body: Mapping[str, Any]) -> ErasureCheck:
+    """Read what a check came to."""
+    return ErasureCheck.read(body, found=Touched.read(body["found"]))
 
 
 def items(body: Mapping[str, Any]) -> list[Item]:

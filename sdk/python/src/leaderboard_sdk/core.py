@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 from leaderboard_sdk import answers
 from leaderboard_sdk.answers import (
     Around,
+    Erasure,
+    ErasureCheck,
     HistoryRank,
     HistoryTop,
     Item,
@@ -26,6 +28,7 @@ from leaderboard_sdk.answers import (
     Update,
     UpdateResult,
     Usage,
+    UserData,
 )
 from leaderboard_sdk.errors import ApiError, LeaderboardError
 from leaderboard_sdk.retries import Call, Repeat
@@ -253,6 +256,38 @@ def usage(first: date | str | None, last: date | str | None) -> Call[Usage]:
     """The use of the project."""
     path = f"/v1/usage{_query(**{'from': first, 'to': last})}"
     return _get(path, lambda body, _: answers.usage(body))
+
+
+def user_data(user: str, *, limit: int | None, cursor: str | None) -> Call[UserData]:
+    """A page of what there is of a user."""
+    path = f"/v1/users/{_segment(user)}/data{_query(limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: UserData.read(body))
+
+
+def erase_user(user: str) -> Call[Erasure]:
+    """Ask for a user to be erased. May be repeated: while it is pending it is the same erasure."""
+    return Call(
+        method="POST",
+        path=f"/v1/users/{_segment(user)}/erasure",
+        read=lambda body, _: answers.erasure(body),
+        repeat=Repeat.SAFE,
+    )
+
+
+def erasure(id: str) -> Call[Erasure]:
+    """How far an erasure is."""
+    return _get(f"/v1/erasures/{_segment(id)}", lambda body, _: answers.erasure(body))
+
+
+def check_erasure(id: str, user: str) -> Call[ErasureCheck]:
+    """Whether a receipt is true."""
+    return Call(
+        method="POST",
+        path=f"/v1/erasures/{_segment(id)}/check",
+        read=lambda body, _: answers.erasure_check(body),
+        repeat=Repeat.SAFE,
+        content=_json({"user": user}),
+    )
 
 
 def _get(path: str, read: Callable[[Any, Mapping[str, str]], T], *, public: bool = False) -> Call[T]:
