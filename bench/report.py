@@ -31,6 +31,7 @@ PATHS = (
 STEADY = (("requests/s", "rate"), ("p50 ms", "p50_ms"), ("p99 ms", "p99_ms"), ("CPU µs", "server_us"))
 GROWTH = (("writes/s", "rate"), ("p99 ms", "p99_ms"), ("CPU µs", "server_us"), ("Redis µs", "redis_us"))
 WORKER = (("per second", "rate"), ("CPU µs", "server_us"))
+IMPORT = (("members/s", "rate"), ("importer µs", "server_us"), ("Redis µs", "redis_us"))
 
 
 def conditions(stack: Stack, plan: Plan, *, others: float) -> dict[str, str]:
@@ -193,6 +194,7 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "durability_latency": lambda rows: _rows(rows, STEADY),
     "streams": lambda rows: _rows(rows, PATHS),
     "stream_memory": _records,
+    "import": lambda rows: _rows(rows, IMPORT, "a core of Redis", "worker µs", "importer MiB"),
     "peer": lambda rows: _rows(rows, PATHS),
 }
 

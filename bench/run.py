@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 import growth
+import moving
 import report
 import sections
 import streams
@@ -35,6 +36,7 @@ SECTIONS = {
     "telemetry": growth.telemetry,
     "durability": growth.durability,
     "streams": streams.streams,
+    "import": moving.imports,
 }
 QUIET = 0.05  # the share of the cores that strangers may take before latencies are theirs
 ROOT = Path(__file__).parent.parent

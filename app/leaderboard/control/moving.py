@@ -7,8 +7,9 @@ same command goes on where it was. See docs/adr/0014-moving-in.md.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -34,6 +35,7 @@ PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
 _AWAY_PAUSE_SECONDS = 0.25
 
+_Answer = TypeVar("_Answer")
 Say = Callable[[int, str], None]
 """Told how many members are done, and why it waits, '' where it does not."""
 
@@ -96,41 +98,43 @@ class Importer:
         if not self.plan.total:
             return Progress(id=self.plan.id, source=self.plan.source, began=0, at=0, total=0)
         waiting: deque[bytes] = deque()
-        found = await self._imports.progress(self.plan.board_key)
+        found = await self._insist(lambda: self._imports.progress(self.plan.board_key), 0, say)
         at = found.at if found is not None and found.id == self.plan.id else 0
-        loop = asyncio.get_running_loop()
-        away_since: float | None = None
         while at < self.plan.total:
-            try:
-                if len(waiting) >= IN_FLIGHT and await self._imports.waits(waiting[0]):
+            if len(waiting) >= IN_FLIGHT:
+                if await self._insist(lambda: self._imports.waits(waiting[0]), at, say):
                     say(at, "waiting for the worker, which moves events to the ledger (`leaderboard work`)")
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
-                done = await self._step(at)
+                waiting.popleft()
+            done = await self._insist(lambda at=at: self._step(at), at, say)  # type: ignore[misc]
+            if done is None:
+                say(at, "waiting: the outbox is full, is a worker running (`leaderboard work`)?")
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            if done.entry:
+                waiting.append(done.entry)
+            at = done.at
+            say(at, "")
+        finished = await self._insist(lambda: self._imports.progress(self.plan.board_key), at, say)
+        if finished is None or finished.id != self.plan.id:
+            raise ImportRefused(f"another import into {self._path} began meanwhile; look at the difference with --diff")
+        return finished
+
+    async def _insist(self, call: Callable[[], Awaitable[_Answer]], at: int, say: Say) -> _Answer:
+        """Call until Redis answers, for as long as the patience lasts."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
+        while True:
+            try:
+                return await call()
             except RedisUnavailable as error:
-                away_since = away_since or loop.time()
-                if loop.time() - away_since > self._patience:
+                if loop.time() > deadline:
                     raise RedisUnavailable(
                         f"{error}. {at:,} of {self.plan.total:,} members are done; run the same command again to go on"
                     ) from error
                 say(at, f"waiting: {error}")
                 await asyncio.sleep(_AWAY_PAUSE_SECONDS)
-                continue
-            away_since = None
-            if done is None:
-                say(at, "waiting: the outbox is full, is a worker running (`leaderboard work`)?")
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            if len(waiting) >= IN_FLIGHT:
-                waiting.popleft()
-            if done.entry:
-                waiting.append(done.entry)
-            at = done.at
-            say(at, "")
-        finished = await self._imports.progress(self.plan.board_key)
-        if finished is None or finished.id != self.plan.id:
-            raise ImportRefused(f"another import into {self._path} began meanwhile; look at the difference with --diff")
-        return finished
 
     async def _step(self, at: int) -> Chunk | None:
         """Apply the chunk after the first `at` members; None where the outbox is full."""
