@@ -83,7 +83,9 @@ class Importer:
         if restart:
             await self._imports.forget(self.plan.board_key)
         found = await self._imports.progress(self.plan.board_key)
-        if found is None or found.id == self.plan.id:
+        if found is None or found.board != self.plan.board:
+            return None  # none, or into a board that was deleted since, or a season that is over
+        if found.id == self.plan.id:
             return found
         if not found.done:
             raise self._another(found)
@@ -96,7 +98,7 @@ class Importer:
         ImportRefused; RedisUnavailable where Redis is away for longer than the patience: run it again then.
         """
         if not self.plan.total:
-            return Progress(id=self.plan.id, source=self.plan.source, began=0, at=0, total=0)
+            return Progress(id=self.plan.id, source=self.plan.source, board=self.plan.board, began=0, at=0, total=0)
         waiting: deque[bytes] = deque()
         found = await self._insist(lambda: self._imports.progress(self.plan.board_key), 0, say)
         at = found.at if found is not None and found.id == self.plan.id else 0

@@ -19,6 +19,8 @@ from leaderboard.domain.scores import MAX_EXACT, check_number
 
 EXAMPLES = 10
 """What is shown of each kind of trouble or difference, at most."""
+LONGEST = 400
+"""Characters of a number: more than any double needs."""
 
 _number = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII).fullmatch
 _integer = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
@@ -31,7 +33,7 @@ class UnreadableSource(DomainError):
 def score_of(text: str, *, rule: ScoreUpdate) -> float:
     """Return the score that `text` says, or raise InvalidScore."""
     text = text.strip()
-    if _number(text) is None:
+    if len(text) > LONGEST or _number(text) is None:
         raise InvalidScore(f"{text[:40]!r} is not a number")
     score = check_number(float(text), field="the score")
     if _integer(text) is not None and int(text) != score:
@@ -277,7 +279,7 @@ def read_nakama(lines: Iterable[str], roster: Roster, *, leaderboard: str, expir
             if len(expiries) > 1 and expiry is None:
                 continue  # only counted from here on, to name them all
         sub = row[second] if second is not None else "0"
-        if _integer(sub) is None or abs(int(sub)) >= 2**63:
+        if len(sub) > 20 or _integer(sub) is None or abs(int(sub)) >= 2**63:
             roster.reject(where, f"subscore {sub[:40]!r} is not a whole number of 64 bits")
             continue
         seconds += int(sub) != 0

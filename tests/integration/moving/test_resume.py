@@ -195,9 +195,7 @@ async def test_a_board_that_is_reset_or_made_again_gets_no_more_of_it(world, mem
     with pytest.raises(ImportRefused, match=r"was reset or made again meanwhile, after 500 members"):
         await what.run(quiet)
     again = await importer(world, source)
-    with pytest.raises(ImportRefused, match="--restart"):
-        await again.begin()
-    assert await again.begin(restart=True) is None
+    assert await again.begin() is None  # what was not finished was of the season that is over
     async with world.worker():
         assert (await again.run(quiet)).added == 2_000
         assert len(await on_board(world, made)) == 2_000
@@ -253,3 +251,12 @@ async def test_progress_is_forgotten_at_last(world, members):
     found = await Imports(world.redis, ids=EventIds(bytes(8)), outbox_max=1).progress(made.namespace)
     assert found is not None
     assert (found.source, found.done, found.total) == ("a list", True, 10)
+
+
+async def test_a_suspended_board_takes_an_import_and_nothing_else(world, members):
+    made = await world.apply(leaderboard(suspend=True))
+    async with world.worker():
+        assert (await (await importer(world, members(600))).run(quiet)).added == 600
+        assert await world.update(made.namespace, ("ann", "i1")) == b"board-suspended"
+        await eventually(world._empty)
+        await verified(world, entries=600)

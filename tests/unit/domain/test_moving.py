@@ -72,7 +72,23 @@ def test_scores_are_numbers_as_people_write_them(text, score):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "nan", "inf", "-inf", "1e999", "1_000", "0x10", "1,5", "9007199254740993", "1 2", "٣", "--1"]
+    "text",
+    [
+        "",
+        "x",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "1_000",
+        "0x10",
+        "1,5",
+        "9007199254740993",
+        "1 2",
+        "٣",
+        "--1",
+        "0" * 5_000 + "1",
+    ],
 )
 def test_what_is_no_score_is_refused(text):
     with pytest.raises(InvalidScore):
@@ -167,9 +183,15 @@ def test_nakama_periods_have_to_be_told_apart():
 
 
 def test_nakama_records_that_cannot_be_taken_are_named():
-    source = of_nakama(record("a", 2**60 + 1), record("b", 1, subscore="x"), record("c" * 129, 1), record("d", 1))
+    source = of_nakama(
+        record("a", 2**60 + 1),
+        record("b", 1, subscore="x"),
+        record("c" * 129, 1),
+        record("d", 1),
+        record("e", 1, subscore="0" * 5_000),
+    )
     assert taken(source) == [("d", 1)]
-    assert [example.partition(":")[0] for example in source.examples] == ["line 2", "line 3", "line 4"]
+    assert [example.partition(":")[0] for example in source.examples] == ["line 2", "line 3", "line 4", "line 6"]
     with pytest.raises(UnreadableSource, match=r"no record of leaderboard 'none'; there are \['weekly'\]"):
         of_nakama(record("a", 1), leaderboard="none")
 

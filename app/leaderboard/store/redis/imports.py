@@ -23,13 +23,15 @@ _READ = 2_000
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an import is, and what came of its members so far. `began` is in seconds since 1970.
+    """How far an import is, and what came of its members so far. `began` is in seconds since 1970, `board` is
+    ``<board id>/<season>``.
 
     `same` were on the board with this score, `kept` with another, which stayed.
     """
 
     id: str
     source: str
+    board: str
     began: int
     at: int
     total: int
@@ -55,6 +57,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     board_id: LeaderboardId
     season: int
     overwrite: bool
+
+    @property
+    def board(self) -> str:
+        """As `Progress` has it."""
+        return f"{self.board_id}/{self.season}"
 
 
 class Chunk(msgspec.Struct, frozen=True):

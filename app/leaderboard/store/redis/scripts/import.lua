@@ -5,7 +5,9 @@
 -- Returns a word where nothing was done, {members done so far} where they are not those before this chunk, else
 -- {members done so far, id of the chunk's entry in the outbox or ''}.
 if meta[1] ~= ARGV[4] or (call('HGET', KEYS[2], 'season') or '1') ~= ARGV[5] then return 'board-changed' end
-local progress = call('HMGET', KEYS[5], 'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed')
+local progress = call('HMGET', KEYS[5], 'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed', 'board')
+local board = ARGV[4] .. '/' .. ARGV[5]
+if progress[9] ~= board then progress = {} end -- of a board that was deleted since, or of a season that is over
 local ours = progress[1] == ARGV[6]
 if progress[1] and not ours and tonumber(progress[2]) < tonumber(progress[3]) then return 'another-import' end
 local at = ours and tonumber(progress[2]) or 0
@@ -70,7 +72,7 @@ end
 if not ours then
   call('DEL', KEYS[5])
   progress = {}
-  call('HSET', KEYS[5], 'id', ARGV[6], 'total', ARGV[8], 'source', ARGV[10], 'began', call('TIME')[1])
+  call('HSET', KEYS[5], 'id', ARGV[6], 'total', ARGV[8], 'source', ARGV[10], 'board', board, 'began', call('TIME')[1])
 end
 at = at + count
 call('HSET', KEYS[5], 'at', at, 'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
