@@ -32,7 +32,7 @@ IN_FLIGHT = 200
 behind them, and about 2 MB."""
 PATIENCE_SECONDS = 60.0
 """How long to wait for a Redis that is away, or a board that is being restored."""
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.1  # while the worker moves some thousand members; each look costs Redis as much as ten of them
 _AWAY_PAUSE_SECONDS = 0.25
 
 _Answer = TypeVar("_Answer")
