@@ -31,6 +31,7 @@ PATHS = (
 STEADY = (("requests/s", "rate"), ("p50 ms", "p50_ms"), ("p99 ms", "p99_ms"), ("CPU µs", "server_us"))
 GROWTH = (("writes/s", "rate"), ("p99 ms", "p99_ms"), ("CPU µs", "server_us"), ("Redis µs", "redis_us"))
 WORKER = (("per second", "rate"), ("CPU µs", "server_us"))
+IMPORT = (("members/s", "rate"), ("importer µs", "server_us"), ("Redis µs", "redis_us"))
 
 
 def conditions(stack: Stack, plan: Plan, *, others: float) -> dict[str, str]:
@@ -205,6 +206,7 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "stream_memory": _records,
     "seasons": lambda rows: _rows(rows, STEADY),
     "season_archive": lambda rows: table(["", ""], [[row.case, number(row.numbers["value"])] for row in rows]),
+    "import": lambda rows: _rows(rows, IMPORT, "a core of Redis", "worker µs", "importer MiB"),
     "peer": lambda rows: _rows(rows, PATHS),
 }
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 import growth
+import moving
 import report
 import seasons
 import sections
@@ -37,6 +38,7 @@ SECTIONS = {
     "durability": growth.durability,
     "streams": streams.streams,
     "seasons": seasons.seasons,
+    "import": moving.imports,
 }
 QUIET = 0.05  # the share of the cores that strangers may take before latencies are theirs
 ROOT = Path(__file__).parent.parent

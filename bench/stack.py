@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,11 @@ class Stack:
         self.key = ""
         self.tenant_id = 0
 
+    @property
+    def folder(self) -> Path:
+        """The temporary folder, which goes with the stack."""
+        return self._folder
+
     def start(self) -> None:
         """Start the stores and make the tenant."""
         self.postgres.start()
@@ -182,7 +187,14 @@ class Stack:
                 self._started.remove(child)
 
     def _run(self, name: str, command: list[str], *, env: Mapping[str, str]) -> Child:
-        settings = {
+        with self.cores.on(self.cores.api):
+            child = Child(with_death_signal(command, "TERM"), name=name, log=self._log, env=self.environment() | env)
+        self._started.append(child)
+        return child
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the platform's processes and commands."""
+        return os.environ | {
             "LEADERBOARD_REDIS_URL": self.redis.url,
             "LEADERBOARD_DATABASE_URL": self.postgres.url,
             "LEADERBOARD_PEPPER": PEPPER,
@@ -190,29 +202,30 @@ class Stack:
             "LEADERBOARD_LOG_LEVEL": "warning",
             "LEADERBOARD_WORKERS": "1",
         }
-        with self.cores.on(self.cores.api):
-            child = Child(with_death_signal(command, "TERM"), name=name, log=self._log, env=os.environ | settings | env)
-        self._started.append(child)
-        return child
 
     # -- data
 
+    def make_board(self, key: str, *, ties: str) -> None:
+        """Make one more board of the tenant."""
+        asyncio.run(self._reconcile([_leaderboard(key, ties)]))
+
     async def _make_tenant(self) -> None:
+        quotas = {"requestsPerSecond": RATE}
+        tenant = _document("Tenant", SLUG, {"slug": SLUG, "plan": "enterprise", "quotas": quotas})
+        boards = [_leaderboard("global", "FirstToReach"), _leaderboard("lean", "UserId")]
+        self.tenant_id = await self._reconcile([tenant, *boards])
+
+    async def _reconcile(self, wanted: Sequence[documents.Document]) -> int:
+        """Make what the documents describe; return the tenant's id."""
         pool = await open_pool(self.postgres.url, size=2, timeout=10)
         client = redis.asyncio.Redis.from_url(self.redis.url)
         try:
             control = Control(pool, client, pepper=PEPPER.encode())
-            quotas = {"requestsPerSecond": RATE}
-            outcome = await control.reconcile(
-                _document("Tenant", SLUG, {"slug": SLUG, "plan": "enterprise", "quotas": quotas}), sink=self
-            )
-            for key, ties in (("global", "FirstToReach"), ("lean", "UserId")):
-                spec = {"tenantRef": {"name": SLUG}, "key": key, "tiePolicy": ties, "publicRead": True}
-                await control.reconcile(_document("Leaderboard", key, spec))
+            outcomes = [await control.reconcile(document, sink=self) for document in wanted]
         finally:
             await client.aclose()
             await pool.close()
-        self.tenant_id = int(outcome.tenant_id)
+        return int(outcomes[0].tenant_id)
 
     async def deliver(self, delivery: KeyDelivery) -> None:
         """Take the tenant's API key from control."""
@@ -267,6 +280,11 @@ def _document(kind: str, name: str, spec: Mapping[str, Any]) -> documents.Docume
     return documents.parse(
         {"apiVersion": documents.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": dict(spec)}
     )
+
+
+def _leaderboard(key: str, ties: str) -> documents.Document:
+    spec = {"tenantRef": {"name": SLUG}, "key": key, "tiePolicy": ties, "publicRead": True}
+    return _document("Leaderboard", key, spec)
 
 
 def _answers(url: str) -> bool:

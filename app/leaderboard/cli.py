@@ -1,5 +1,5 @@
-"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | revoke | offer | erasures |
-verify-erasure``.
+"""The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | import | export | revoke |
+offer | erasures | verify-erasure``. What import and export say and take is in `cli_moving`.
 
 Exit codes: 0 done, 1 refused or failed (the message on standard error says why and what to do), 2 wrong arguments or
 configuration.
@@ -22,7 +22,9 @@ import msgspec
 import yaml
 from redis.asyncio import Redis
 
+from leaderboard import cli_moving
 from leaderboard import config as configuration
+from leaderboard.cli_moving import Refused
 from leaderboard.config import Config, ConfigError
 from leaderboard.control import rebuild
 from leaderboard.control.errors import ControlError
@@ -44,10 +46,6 @@ _REQUIRED = ("LEADERBOARD_REDIS_URL", "LEADERBOARD_DATABASE_URL", "LEADERBOARD_P
 
 # libyaml's loader where PyYAML was built with it: ten times faster, the same answers.
 _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class Refused(Exception):
-    """The command cannot go on; the message is for the terminal."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -102,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--board", metavar="SLUG/PROJECT/KEY", help="this board")
     which.add_argument("--all-missing", action="store_true", help="every board that Redis has lost")
     rebuilding.add_argument("--wait", type=float, default=30.0, metavar="S", help="seconds to wait for the worker (30)")
+    importing = command("import", _import, "Put the members of another system's leaderboard on a board.")
+    cli_moving.add_import(importing)
+    exporting = command("export", _export, "Write a board as CSV: rank, user, score.")
+    cli_moving.add_export(exporting)
     revoke = command("revoke", _revoke, "Revoke an API key at once.")
     revoke.add_argument("key_id", metavar="KEY_ID", help="the 16 characters between the second and third _ of the key")
     offer = command("offer", _offer, "Let a Tenant resource of a Kubernetes namespace take over a tenant made here.")
@@ -118,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument("id", type=_erasure_id, metavar="ID", help="the erasure's id, 32 hexadecimal digits")
     checking.add_argument("--user", required=True, metavar="USER", help="the member; - reads the id from stdin")
-    for sub in (apply, verify, rebuilding, revoke, offer, erased, checking):
+    for sub in (apply, verify, rebuilding, importing, exporting, revoke, offer, erased, checking):
         sub.add_argument(
             "--data",
             type=Path,
@@ -339,6 +341,15 @@ def _rebuild(args: argparse.Namespace) -> int:
         return 0
 
     return _on_stores(_load(args.data), work)
+
+
+def _import(args: argparse.Namespace) -> int:
+    config = _load(args.data)
+    return _on_stores(config, lambda pool, redis: cli_moving.run_import(args, pool, redis, config))
+
+
+def _export(args: argparse.Namespace) -> int:
+    return _on_stores(_load(args.data), lambda pool, redis: cli_moving.run_export(args, pool, redis))
 
 
 def _revoke(args: argparse.Namespace) -> int:

@@ -46,7 +46,8 @@ _API = "postgresql.cnpg.io/v1"
 _PLUGIN = "barman-cloud.cloudnative-pg.io"
 _STATUS_PORT = 8000  # where CloudNativePG asks its instances how they are
 
-_POOL = 4  # connections of one API process or worker: LEADERBOARD_DATABASE_POOL
+_POOL = 4  # connections of one API process: LEADERBOARD_DATABASE_POOL
+_WORKER_POOL = 8  # of one worker, whose tasks each have their own
 _OPERATOR_POOL = 12  # of one operator: four tenant workers, six for boards, two to take over
 _SPARE_CONNECTIONS = 20  # for migrations, backups, people
 
@@ -124,7 +125,7 @@ class Postgres(Component):
         settings = self.settings
         api = (max(settings.api_replicas, settings.api_max_replicas) + 1) * settings.api_workers * _POOL
         operators = 2 * _OPERATOR_POOL if settings.operator else 0
-        return api + (settings.worker_replicas + 1) * _POOL + operators
+        return api + (settings.worker_replicas + 1) * _WORKER_POOL + operators
 
     @property
     def _parameters(self) -> dict[str, str]:

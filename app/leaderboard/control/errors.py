@@ -13,6 +13,7 @@
     │   └── KeyManaged
     ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
     ├── DeletionPrevented    the tenant says preventDeletion
+    ├── ImportRefused        the import cannot go on like this; what it did so far stays
     └── NotDrained           the outbox still holds events of the board; start the worker
 
 Beside them control lets through the domain's ImmutableField, QuotaExceeded and InvalidDocument, and the stores'
@@ -70,6 +71,10 @@ class BoardsLeft(ControlError):
 
 class DeletionPrevented(ControlError):
     """The tenant is protected by preventDeletion."""
+
+
+class ImportRefused(ControlError):
+    """An import that cannot go on like this: another is under way, or the board is another one by now."""
 
 
 class NotDrained(ControlError):

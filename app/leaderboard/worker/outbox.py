@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -41,20 +41,42 @@ FORGET_CONSUMER_MS = 3_600_000
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry of the stream, decoded; `event` is None for one that is not ours, and `reason` says why."""
+    """One entry of the stream, decoded; it has no `events` where it is not ours, and `reason` says why."""
 
     id: bytes
     fields: dict[bytes, bytes]
-    event: events.ScoreEvent | None
+    events: list[events.ScoreEvent]
     reason: str = ""
 
 
+RawEntry = tuple[bytes, dict[bytes, bytes]]
+"""An entry's id and fields."""
+
+
 def decode(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    """Return the entry with its event, or with the reason it has none. Raises nothing."""
+    """Return the entry with its events, or with the reason it has none. Raises nothing."""
     try:
-        return Entry(entry_id, fields, events.decode(entry_id, fields[events.FIELD]))
+        return Entry(entry_id, fields, events.decode_all(entry_id, fields[events.FIELD]))
     except (KeyError, ValueError, OverflowError, OSError) as error:
-        return Entry(entry_id, fields, None, f"{type(error).__name__}: {error}")
+        return Entry(entry_id, fields, [], f"{type(error).__name__}: {error}")
+
+
+def batches(raw: Iterable[RawEntry], *, limit: int) -> Iterator[list[Entry]]:
+    """Decode the entries and yield them, in order, in batches of at most `limit` events.
+
+    An entry is never split, so that it can be removed as a whole; one with more events is a batch of its own.
+    """
+    batch: list[Entry] = []
+    size = 0
+    for entry_id, fields in raw:
+        entry = decode(entry_id, fields)
+        if batch and size + len(entry.events) > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry.events)
+    if batch:
+        yield batch
 
 
 class OutboxWorker:
@@ -109,11 +131,11 @@ class OutboxWorker:
         except RedisError as error:
             await self._redis_outage.wait(error)
 
-    async def _read(self) -> list[Entry]:
+    async def _read(self) -> list[RawEntry]:
         answer: Any = await self._redis.xreadgroup(
             GROUP, self._name, {keys.OUTBOX: ">"}, count=self._batch, block=BLOCK_MS
         )
-        return [decode(entry_id, fields) for entry_id, fields in _entries(answer)]
+        return _entries(answer)
 
     async def _take_over(self) -> None:
         """Finish what workers that are gone had in their hands, and forget those workers."""
@@ -124,8 +146,8 @@ class OutboxWorker:
             )
             start, claimed = answer[0], [(id, fields) for id, fields in answer[1] if id is not None and fields]
             if claimed:
-                log.info("took over %d events from a worker that is gone", len(claimed))
-                await self._move([decode(entry_id, fields) for entry_id, fields in claimed])
+                log.info("took over %d entries from a worker that is gone", len(claimed))
+                await self._move(claimed)
             if start == b"0-0":
                 break
         consumers: Any = await self._redis.xinfo_consumers(keys.OUTBOX, GROUP)
@@ -133,22 +155,23 @@ class OutboxWorker:
             if consumer["pending"] == 0 and consumer["idle"] > FORGET_CONSUMER_MS:
                 await self._redis.xgroup_delconsumer(keys.OUTBOX, GROUP, consumer["name"])
 
-    async def _move(self, entries: list[Entry]) -> None:
+    async def _move(self, raw: list[RawEntry]) -> None:
         """Write the entries to the ledger, then take them out of the outbox; through outages, until told to stop."""
-        if not entries:
-            return
-        if self._seen is None:
-            await self._move_all(entries)
-            return
-        with self._seen.batch([entry.fields.get(events.TRACE_FIELD) for entry in entries]):
-            await self._move_all(entries)
+        for entries in batches(raw, limit=self._batch):
+            if self._seen is None:
+                moved = await self._move_all(entries)
+            else:
+                with self._seen.batch([entry.fields.get(events.TRACE_FIELD) for entry in entries]):
+                    moved = await self._move_all(entries)
+            if not moved:
+                return  # asked to stop while a store is away: the next worker finds them
 
-    async def _move_all(self, entries: list[Entry]) -> None:
-        good = [entry for entry in entries if entry.event is not None]
-        dead = [entry for entry in entries if entry.event is None]
+    async def _move_all(self, entries: list[Entry]) -> bool:
+        good = [entry for entry in entries if entry.events]
+        dead = [entry for entry in entries if not entry.events]
         refused = await self._write(good)
         if refused is None:
-            return  # asked to stop while Postgres is away: the next worker finds them
+            return False
         dead += refused
         if self._seen is not None:
             self._seen.set_aside(len(dead))
@@ -159,18 +182,18 @@ class OutboxWorker:
                 await self._remove(entries, dead)
             except RedisError as error:
                 if self._stop.is_set():
-                    return
+                    return False
                 await self._redis_outage.wait(error)
             else:
                 self._redis_outage.over()
                 self.moved += len(entries)
-                return
+                return True
 
     async def _write(self, entries: list[Entry]) -> list[Entry] | None:
         """Write the events; return those that Postgres refuses for good, None when told to stop before it was done."""
         while True:
             try:
-                await self._append([entry.event for entry in entries if entry.event is not None])
+                await self._append([event for entry in entries for event in entry.events])
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 # One of them cannot be stored, now or ever. Halve the batch until it is alone.
                 if len(entries) == 1:
@@ -206,7 +229,7 @@ class OutboxWorker:
         await pipe.execute()
 
 
-def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+def _entries(answer: Any) -> list[RawEntry]:
     """Return the entries of an XREADGROUP of one stream, in the shape of either protocol version."""
     if not answer:
         return []

@@ -1,14 +1,16 @@
 """The migrations and what they promise to the code above them."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import psycopg
 import pytest
 
 from leaderboard.domain.bills import PRICES, Prices
 from leaderboard.domain.plans import PLANS, Quotas
-from leaderboard.store.postgres import migrate
-from leaderboard.store.postgres.pool import DatabaseUnavailable
+from leaderboard.store.postgres import ledger, migrate
+from leaderboard.store.postgres.pool import DatabaseUnavailable, open_pool
 
 MIGRATIONS = [
     "0001.initial",
@@ -22,6 +24,7 @@ MIGRATIONS = [
     "0009.seasons",
     "0010.history",
     "0011.erasures",
+    "0012.imports",
 ]
 
 
@@ -52,6 +55,38 @@ def test_a_stale_lock_is_named_and_can_be_broken(empty_database):
     assert migrate.break_lock(empty_database)
     assert not migrate.break_lock(empty_database)
     assert migrate.apply(empty_database) == []
+
+
+def test_the_partitions_of_before_imports_and_those_after_take_imports(empty_database, monkeypatch):
+    older = MIGRATIONS.index("0012.imports")
+    with monkeypatch.context() as patch:
+        read = migrate.read_migrations
+        patch.setattr(migrate, "read_migrations", lambda folder: read(folder)[:older])
+        migrate.apply(empty_database)
+    event = (
+        "INSERT INTO score_events (event_time, event_id, leaderboard_id, incarnation, seq, kind, member)"
+        " VALUES ('2026-01-0{day}', gen_random_uuid(), 1, 1, 1, '{kind}', 'ann')"
+    )
+
+    async def partition(day):
+        pool = await open_pool(empty_database, size=1, timeout=10)
+        try:
+            await ledger.ensure_partitions(pool, [date(2026, 1, day)])
+            return await ledger.takes_imports(pool)
+        finally:
+            await pool.close()
+
+    with psycopg.connect(empty_database, autocommit=True) as conn:
+        assert not asyncio.run(partition(1))
+        conn.execute(event.format(day=1, kind="u"))
+        with pytest.raises(psycopg.errors.CheckViolation):
+            conn.execute(event.format(day=1, kind="i"))
+        assert migrate.apply(empty_database)[0] == "0012.imports"
+        assert asyncio.run(partition(2))
+        for day in (1, 2):
+            conn.execute(event.format(day=day, kind="i"))
+            with pytest.raises(psycopg.errors.CheckViolation):
+                conn.execute(event.format(day=day, kind="?"))
 
 
 def test_a_keyword_string_is_a_dsn_too(empty_database):

@@ -51,7 +51,7 @@ async def test_a_worker_that_died_between_ledger_and_acknowledgement_counts_once
     await world.update(made.namespace, ("a", "i1"), ("b", "i2"))
     await world.redis.xgroup_create(keys.OUTBOX, outbox.GROUP, id="0")
     answer = await world.redis.xreadgroup(outbox.GROUP, "dead", {keys.OUTBOX: ">"})
-    events = [outbox.decode(entry_id, fields).event for entry_id, fields in outbox._entries(answer)]
+    events = [event for raw in outbox._entries(answer) for event in outbox.decode(*raw).events]
     assert await ledger.append(world.pool, events) == 2
     monkeypatch.setattr(outbox, "CLAIM_EVERY_SECONDS", 0.05)
     await world.drain()

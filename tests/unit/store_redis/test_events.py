@@ -101,3 +101,31 @@ def test_every_script_has_its_own_name_and_hash():
     assert (
         len({script.sha for script in scripts.ALL}) == len({script.name for script in scripts.ALL}) == len(scripts.ALL)
     )
+
+
+def imported(*members, order="d", seq="7"):
+    return payload(ID[:30] + "00", "i", "5", "2", seq, order, *members)
+
+
+def test_a_chunk_of_an_import_is_an_event_for_each_member():
+    first, second = events.decode_all(b"1700000000123-7", imported("ann", "1.5", "bob", "0.30000000000000004"))
+    assert (first.kind, first.leaderboard_id, first.incarnation) == (EventKind.IMPORT, 5, 2)
+    assert (first.user, first.seq, first.score, first.submitted, first.order) == ("ann", 7, 1.5, 1.5, "fffffffffff8")
+    assert (second.user, second.seq, second.score, second.order) == ("bob", 8, 0.1 + 0.2, "fffffffffff7")
+    assert second.id.int - first.id.int == 256  # the next counter: no other event of the process has it
+    assert first.time == second.time
+    (ascending,) = events.decode_all(b"1-0", imported("ann", "1", order="a"))
+    assert ascending.order == "000000000007"
+    (lean,) = events.decode_all(b"1-0", imported("ann", "1", order=""))
+    assert lean.order == ""
+
+
+@pytest.mark.parametrize("entry", [imported(), imported("ann"), imported("ann", "x"), imported("ann", "1", order="z")])
+def test_a_chunk_that_is_not_whole_is_refused(entry):
+    with pytest.raises(ValueError):
+        events.decode_all(b"1-0", entry)
+
+
+def test_an_entry_of_one_event_is_read_as_such():
+    entry = payload(ID, "u", "5", "2", "9", "1.5", "1.5", "", "i")
+    assert events.decode_all(b"1-0", entry) == [events.decode(b"1-0", entry)]

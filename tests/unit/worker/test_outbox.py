@@ -8,19 +8,31 @@ import pytest
 from leaderboard.store.redis.events import EventKind
 from leaderboard.worker import backoff
 from leaderboard.worker.backoff import Backoff
-from leaderboard.worker.outbox import _entries, decode
+from leaderboard.worker.outbox import _entries, batches, decode
 
 GOOD = "\x1f".join(["0" * 31 + "7", "u", "5", "1", "9", "1.5", "3.5", "00f", "ann"]).encode()
 
 
 def test_an_entry_of_ours_is_decoded():
-    entry = decode(b"1700000000000-3", {b"e": GOOD})
-    assert (entry.event.kind, entry.event.leaderboard_id, entry.event.seq, entry.event.user) == (
-        EventKind.UPDATE,
-        5,
-        9,
-        "ann",
-    )
+    (event,) = decode(b"1700000000000-3", {b"e": GOOD}).events
+    assert (event.kind, event.leaderboard_id, event.seq, event.user) == (EventKind.UPDATE, 5, 9, "ann")
+
+
+def test_a_batch_has_whole_entries_and_no_more_events_than_it_may():
+    def chunk(events):
+        head = ["0" * 30 + "00", "i", "5", "1", "9", ""]
+        return {b"e": "\x1f".join([*head, *(part for n in range(events) for part in (f"u{n}", "1"))]).encode()}
+
+    raw = [(b"%d-0" % n, fields) for n, fields in enumerate([chunk(2), {b"e": GOOD}, chunk(3), {}, chunk(9), chunk(1)])]
+    found = list(batches(iter(raw), limit=4))
+    assert [[entry.id for entry in batch] for batch in found] == [
+        [b"0-0", b"1-0"],
+        [b"2-0", b"3-0"],
+        [b"4-0"],
+        [b"5-0"],
+    ]
+    assert [sum(len(entry.events) for entry in batch) for batch in found] == [3, 3, 9, 1]
+    assert list(batches([], limit=4)) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +48,7 @@ def test_an_entry_of_ours_is_decoded():
 )
 def test_any_other_is_given_a_reason(entry_id, fields):
     entry = decode(entry_id, fields)
-    assert entry.event is None
+    assert entry.events == []
     assert entry.reason
 
 

@@ -28,6 +28,7 @@ KINDS = {
     EventKind.TRIM: "trim",
     EventKind.RESET: "reset",
     EventKind.DELETE: "delete",
+    EventKind.IMPORT: "import",
 }
 
 _CURSOR = re.compile(r"([0-9]{1,9}) ([0-9]{1,18})").fullmatch

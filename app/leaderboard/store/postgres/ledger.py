@@ -257,6 +257,16 @@ async def place_of_reset(database: Database, leaderboard_id: LeaderboardId, even
     return None if row is None else Position(*row)
 
 
+async def takes_imports(database: Database) -> bool:
+    """Whether the table takes events of imports: whether migration 0012 was applied. Raises DatabaseUnavailable."""
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = 'score_events'::regclass AND conname = 'score_events_kind_check'"
+        )
+        return any(f"'{EventKind.IMPORT}'" in row[0] for row in await rows.fetchall())
+
+
 async def inhabited(database: Database, leaderboard_ids: Collection[LeaderboardId]) -> set[LeaderboardId]:
     """Return those of the boards that have members by the ledger."""
     async with connection(database) as conn:

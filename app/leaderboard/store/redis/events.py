@@ -8,9 +8,17 @@ An entry has the field ``e``: nine parts joined by U+001F, which no user id may 
 events one update caused (00 the update itself, 01.. the trims). An absent part is empty. The entry's own id gives
 the time (milliseconds of Redis's clock); it is no identity, since ids repeat after a wipe or a stale fail-over.
 
+A chunk of an import is one entry for many members, whose events have consecutive ids and numbers::
+
+    id  i  leaderboard_id  incarnation  seq  order  user  score  user  score ...
+
+``order`` is how the members' order prefixes are made of their numbers: ``d`` on a descending board, ``a`` on an
+ascending one, empty where the tie policy keeps none.
+
 The entry of a write that is traced has a second field, ``t``: its W3C traceparent, to which the ledger's span links.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -37,6 +45,8 @@ class EventKind(StrEnum):
     """The board was emptied and goes on."""
     DELETE = "d"
     """The board was deleted."""
+    IMPORT = "i"
+    """A member came with a score from elsewhere, `leaderboard import`."""
 
 
 class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +82,53 @@ class EventIds:
         return first
 
 
+def decode_all(entry_id: bytes, payload: bytes) -> list[ScoreEvent]:
+    """Return the events of one stream entry, in order. Raises ValueError for an entry that is not one of ours."""
+    if payload[_KIND] == _IMPORT:
+        return _decode_import(entry_id, payload)
+    return [decode(entry_id, payload)]
+
+
+_KIND, _IMPORT = slice(32, 35), b"\x1fi\x1f"
+_PREFIXES: dict[str, Callable[[int], str]] = {
+    "d": lambda seq: f"{2**48 - 1 - seq:012x}",
+    "a": lambda seq: f"{seq:012x}",
+    "": lambda _: "",
+}
+
+
+def _decode_import(entry_id: bytes, payload: bytes) -> list[ScoreEvent]:
+    event_id, _, board_id, incarnation, seq, order, *members = payload.decode().split(SEPARATOR)
+    if not members or order not in _PREFIXES:
+        raise ValueError("an import without members, or of an unknown order")
+    first_id, first_seq, prefix = int(UUID(event_id)), int(seq), _PREFIXES[order]
+    return [
+        ScoreEvent(
+            id=UUID(int=first_id + (number << 8)),  # the last two digits number the events that one update caused
+            time=_time(entry_id),
+            kind=EventKind.IMPORT,
+            leaderboard_id=LeaderboardId(int(board_id)),
+            incarnation=int(incarnation),
+            seq=first_seq + number,
+            submitted=float(score),
+            score=float(score),
+            order=prefix(first_seq + number),
+            user=user,
+        )
+        for number, (user, score) in enumerate(zip(members[::2], members[1::2], strict=True))
+    ]
+
+
+def _time(entry_id: bytes) -> datetime:
+    return datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, tz=UTC)
+
+
 def decode(entry_id: bytes, payload: bytes) -> ScoreEvent:
-    """Return the event of one stream entry. Raises ValueError for an entry that is not one of ours."""
+    """Return the event of an entry that has one. Raises ValueError for an entry that is not one of ours."""
     event_id, kind, board_id, incarnation, seq, submitted, score, order, user = payload.decode().split(SEPARATOR)
     return ScoreEvent(
         id=UUID(event_id),
-        time=datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, tz=UTC),
+        time=_time(entry_id),
         kind=EventKind(kind),
         leaderboard_id=LeaderboardId(int(board_id)),
         incarnation=int(incarnation),

@@ -37,6 +37,11 @@ def season(board_key: str, number: int) -> str:
     return f"season:{{{board_key}}}:{number}"
 
 
+def importing(board_key: str) -> str:
+    """Return the hash that says how far an import into the board is."""
+    return f"import:{{{board_key}}}"
+
+
 def idempotency(board_key: str, key: str) -> str:
     """Return the record of one Idempotency-Key on one board."""
     return f"idem:{{{board_key}}}:{key}"

@@ -1,0 +1,81 @@
+-- Puts one chunk of an import on the board: members that are not there yet, and such as are there where the rule says so.
+-- KEYS[5]: the import's progress, in the same step, so that a chunk is applied once however often it is sent.
+-- ARGV: outbox bound, nonce, event counter of the first member, board id, season, import id, how many members came
+-- before this chunk, how many the import has, 'o' to overwrite, what the source is, and then all users and all scores.
+-- Returns a word where nothing was done, {members done so far} where they are not those before this chunk, else
+-- {members done so far, id of the chunk's entry in the outbox or ''}.
+if meta[1] ~= ARGV[4] or (call('HGET', KEYS[2], 'season') or '1') ~= ARGV[5] then return 'board-changed' end
+local progress = call('HMGET', KEYS[5], 'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed', 'board')
+local board = ARGV[4] .. '/' .. ARGV[5]
+if progress[9] ~= board then progress = {} end -- of a board that was deleted since, or of a season that is over
+local ours = progress[1] == ARGV[6]
+if progress[1] and not ours and tonumber(progress[2]) < tonumber(progress[3]) then return 'another-import' end
+local at = ours and tonumber(progress[2]) or 0
+if at ~= tonumber(ARGV[7]) then return {at} end
+if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
+
+local USERS, count = 10, (#ARGV - 10) / 2
+local SCORES = USERS + count
+local known
+if tie == 'f' then
+  known = call('HMGET', KEYS[3], unpack(ARGV, USERS + 1, SCORES))
+else
+  known = call('ZMSCORE', KEYS[1], unpack(ARGV, USERS + 1, SCORES))
+end
+local wanted, gone, replaced, same, kept = {}, {}, 0, 0, 0
+for i = 1, count do
+  local old = known[i]
+  if old then
+    local user = ARGV[USERS + i]
+    local member = tie == 'f' and old .. user or user
+    local before = tonumber(tie == 'f' and call('ZSCORE', KEYS[1], member) or old)
+    local after = tonumber(ARGV[SCORES + i])
+    if before == after then
+      same = same + 1
+    elseif ARGV[9] == 'o' or (meta[3] == 'b' and (after > before) == descending) then
+      replaced = replaced + 1
+      wanted[#wanted + 1] = i
+      if tie == 'f' then gone[#gone + 1] = member end
+    else
+      kept = kept + 1
+    end
+  else
+    wanted[#wanted + 1] = i
+  end
+end
+
+local entry, trimmed, number = '', 0, #wanted
+if number > 0 then
+  local base = string.format('%s%014x', ARGV[2], tonumber(ARGV[3]))
+  -- The first write, see events.lua.
+  local seq = call('HINCRBY', KEYS[2], 'seq', number) - number
+  local event = {base .. '00', 'i', meta[1], meta[2], seq + 1, tie == 'f' and meta[4] or ''}
+  local members, orders = {}, {}
+  for k = 1, number do
+    local i = wanted[k]
+    local user, score = ARGV[USERS + i], ARGV[SCORES + i]
+    event[2 * k + 5], event[2 * k + 6] = user, score
+    members[2 * k - 1], members[2 * k] = score, user
+    if tie == 'f' then
+      local order = string.format('%012x', descending and 281474976710655 - seq - k or seq + k)
+      orders[2 * k - 1], orders[2 * k] = user, order
+      members[2 * k] = order .. user
+    end
+  end
+  entry = call('XADD', KEYS[4], '*', 'e', table.concat(event, '\31'))
+  if #gone > 0 then call('ZREM', KEYS[1], unpack(gone)) end
+  call('ZADD', KEYS[1], unpack(members))
+  if tie == 'f' then call('HSET', KEYS[3], unpack(orders)) end
+  trimmed = trim(base, '')
+end
+
+if not ours then
+  call('DEL', KEYS[5])
+  progress = {}
+  call('HSET', KEYS[5], 'id', ARGV[6], 'total', ARGV[8], 'source', ARGV[10], 'board', board, 'began', call('TIME')[1])
+end
+at = at + count
+call('HSET', KEYS[5], 'at', at, 'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
+  'same', (progress[6] or 0) + same, 'kept', (progress[7] or 0) + kept, 'trimmed', (progress[8] or 0) + trimmed)
+call('EXPIRE', KEYS[5], 2592000)
+return {at, entry}
