@@ -21,6 +21,7 @@ from leaderboard.domain import names
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.scores import MAX_EXACT
+from leaderboard.domain.signatures import Signed
 from leaderboard.store.postgres.usage import Point
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
@@ -219,6 +220,7 @@ def test_response_objects_require_all_that_the_code_answers():
         ("NewKey", keys.NewKeyBody),
         ("Seasons", seasons.SeasonsBody),
         ("Season", seasons.SeasonBody),
+        ("SignedSeason", Signed),
         ("SeasonTop", seasons.FinalTopBody),
         ("SeasonRank", seasons.FinalRankBody),
     ):
