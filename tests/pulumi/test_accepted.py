@@ -193,7 +193,7 @@ def test_the_platform_finds_its_credentials_under_the_names_that_the_chart_asks_
             for container in manifest["spec"]["template"]["spec"]["containers"]:
                 for variable in container["env"]:
                     reference = variable.get("valueFrom", {}).get("secretKeyRef")
-                    if reference:
+                    if reference and not reference.get("optional"):
                         asked.add((reference["name"], reference["key"]))
     secret = found.by_name["local-credentials"].inputs
     assert asked == {(secret["metadata"]["name"], key) for key in secret["stringData"]}
