@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import psycopg
@@ -18,6 +19,7 @@ from leaderboard import cli
 from leaderboard.api import problems
 from leaderboard.domain.signatures import Signer, new_seed
 from leaderboard.local.process import wait_until
+from leaderboard.standings import Api
 
 SEED = new_seed()
 PUBLIC = Signer(SEED).public_key
@@ -255,3 +257,42 @@ def test_an_old_key_verifies_what_it_signed_and_without_one_nothing_is_signed(ma
             assert "unsigned" in said
         assert f"signed with {PUBLIC}" in leaderboard("verify-standings", tmp_path / "old", "--public-key", PUBLIC)
     client.close()
+
+
+def test_one_waits_for_a_season_on_its_way_to_the_archive(client, served):
+    client.add("global", ("a", 1))
+    served.stop_worker()
+    try:
+        assert client.post("/v1/leaderboards/global/reset", {"season": 1}).status == 200
+        with contextlib.closing(Api(served.url, client.key)) as api, ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(api.season, "global", 1)
+            assert not wait_until(asked.done, seconds=1)
+            served.start_worker()
+            signed, entries = asked.result(timeout=30)
+            assert [line.user for line in entries] == ["a"]
+            assert signed.entries == 1
+    finally:
+        served.stop_worker()
+        served.start_worker()
+
+
+def test_one_waits_where_the_plan_allows_few_requests(new_tenant, connect, served):
+    slow = new_tenant(quotas={"requestsPerSecond": 1})
+    client = connect(slow.key)
+
+    def patient(path, body=None):
+        done = []
+
+        def taken():
+            done[:] = [client.post(path, body) if body else client.get(path)]
+            return done[0].status == 200
+
+        assert wait_until(taken, seconds=30, pause=0.3), done
+        return done[0]
+
+    patient("/v1/scores/update", {"leaderboard": "global", "user": "a", "increment": 1})
+    patient("/v1/leaderboards/global/reset", {"season": 1})
+    patient(SEASON)
+    with contextlib.closing(Api(served.url, slow.key)) as api:
+        seen = [api.season("global", 1)[0].entries for _ in range(4)]
+    assert seen == [1] * 4
