@@ -1,5 +1,6 @@
 """The command line: ``leaderboard serve | work | migrate | up | apply | verify | rebuild | import | export | revoke |
-offer | erasures | verify-erasure``. What import and export say and take is in `cli_moving`.
+offer | erasures | verify-erasure``, and, for signed standings, ``signing-key | export-standings |
+verify-standings``. What import and export say and take is in `cli_moving`.
 
 Exit codes: 0 done, 1 refused or failed (the message on standard error says why and what to do), 2 wrong arguments or
 configuration.
@@ -12,7 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ import msgspec
 import yaml
 from redis.asyncio import Redis
 
-from leaderboard import cli_moving
+from leaderboard import cli_moving, standings
 from leaderboard import config as configuration
 from leaderboard.cli_moving import Refused
 from leaderboard.config import Config, ConfigError
@@ -31,13 +32,15 @@ from leaderboard.control.errors import ControlError
 from leaderboard.control.keys import KeyDelivery
 from leaderboard.control.rebuild import BoardReport, Member, Verdict
 from leaderboard.control.reconcile import Control, Outcome
-from leaderboard.domain import documents
+from leaderboard.domain import documents, signatures
 from leaderboard.domain.documents import Document, LeaderboardDocument, TenantDocument
 from leaderboard.domain.erasures import ErasureState
 from leaderboard.domain.errors import DomainError
 from leaderboard.domain.names import user_id
+from leaderboard.domain.signatures import Signed
 from leaderboard.local import up as local
 from leaderboard.local.up import DEFAULT_DATA
+from leaderboard.standings import StandingsError
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, open_pool
 from leaderboard.store.redis.errors import RedisFailure
 
@@ -64,7 +67,7 @@ def _main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (Refused, ControlError, DomainError, DatabaseUnavailable, RedisFailure) as error:
+    except (Refused, StandingsError, ControlError, DomainError, DatabaseUnavailable, RedisFailure) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -120,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument("id", type=_erasure_id, metavar="ID", help="the erasure's id, 32 hexadecimal digits")
     checking.add_argument("--user", required=True, metavar="USER", help="the member; - reads the id from stdin")
+    _add_standings(command)
     for sub in (apply, verify, rebuilding, importing, exporting, revoke, offer, erased, checking):
         sub.add_argument(
             "--data",
@@ -128,6 +132,38 @@ def _parser() -> argparse.ArgumentParser:
             help="the data folder of `leaderboard up`, used where LEADERBOARD_* is not set (default: %(default)s)",
         )
     return parser
+
+
+def _add_standings(command: Callable[..., argparse.ArgumentParser]) -> None:
+    command(
+        "signing-key",
+        _signing_key,
+        "Make a key that signs standings, or show the public half of LEADERBOARD_SIGNING_KEY.",
+    )
+    asked = "The API key is in LEADERBOARD_KEY."
+    export = command("export-standings", _export_standings, f"Write a season's final standings to a file. {asked}")
+    verify = command("verify-standings", _verify_standings, f"Check final standings against their signature. {asked}")
+    verify.add_argument("file", nargs="?", type=Path, metavar="FILE", help="what export-standings wrote; or --url")
+    verify.add_argument(
+        "--public-key",
+        action="append",
+        required=True,
+        type=_public_key,
+        metavar="HEX",
+        help="a key that you trust, of `leaderboard signing-key`; again for the keys before it",
+    )
+    for sub in (export, verify):
+        needed = sub is export
+        sub.add_argument("--url", required=needed, metavar="URL", help="the API")
+        sub.add_argument("--leaderboard", required=needed, metavar="KEY", help="a leaderboard of the API key's project")
+        sub.add_argument("--season", required=needed, type=int, metavar="N", help="a season that is over")
+    export.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="a file that is not there yet")
+
+
+def _public_key(text: str) -> str:
+    if not signatures.is_key(text):
+        raise argparse.ArgumentTypeError("a public key has 64 hexadecimal digits, see `leaderboard signing-key`")
+    return text.lower()
 
 
 # -- processes
@@ -433,6 +469,52 @@ def _verify_erasure(args: argparse.Namespace) -> int:
         return 0 if check.verified else 1
 
     return _on_stores(config, verify)
+
+
+# -- signed standings, which need no store
+
+
+def _signing_key(_: argparse.Namespace) -> int:
+    seed = configuration.signing_key()
+    if not seed:
+        seed = signatures.new_seed()
+        print(f"LEADERBOARD_SIGNING_KEY={seed}")
+        print("keep it secret, give it to the API, and give the public key to whoever verifies:", file=sys.stderr)
+    print(f"public key: {signatures.Signer(seed).public_key}")
+    return 0
+
+
+def _export_standings(args: argparse.Namespace) -> int:
+    with closing(standings.Api(args.url, configuration.api_key())) as api:
+        signed, entries = api.season(args.leaderboard, args.season)
+        standings.export(signed, entries, args.output)
+    print(f"{args.output}: {_season(signed)}; {'unsigned' if signed.signature is None else 'signed'}")
+    return 0
+
+
+def _verify_standings(args: argparse.Namespace) -> int:
+    asked = [args.url, args.leaderboard, args.season]
+    if (args.file is None) == all(each is None for each in asked) or (args.file is None and None in asked):
+        raise ConfigError("give either FILE, or --url, --leaderboard and --season")
+    with ExitStack() as stack:
+        if args.file is not None:
+            try:
+                lines = stack.enter_context(args.file.open("rb"))
+            except OSError as error:
+                raise Refused(f"{args.file} cannot be read: {error.strerror}") from error
+            signed, entries = standings.read(lines)
+        else:
+            api = stack.enter_context(closing(standings.Api(args.url, configuration.api_key())))
+            signed, entries = api.season(args.leaderboard, args.season)
+        standings.check_entries(signed, standings.seal(entries))
+    key = standings.check_signature(signed, args.public_key)
+    print(f"{_season(signed)}; signed with {key}")
+    return 0
+
+
+def _season(signed: Signed) -> str:
+    path = f"{signed.tenant}/{signed.project}/{signed.leaderboard}"
+    return f"{path}, season {signed.season}, ended at {signed.ended_at} with {signed.entries} entries"
 
 
 if __name__ == "__main__":

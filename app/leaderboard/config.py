@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
+from leaderboard.domain.signatures import KEY_CHARS, is_key
+
 PREFIX = "LEADERBOARD_"
 _Settings = TypeVar("_Settings", bound=msgspec.Struct)
 
@@ -31,6 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A libpq URL or DSN of the primary."""
     pepper: str
     """The server-side secret of key hashing, at least 32 characters. Changing it invalidates every API key."""
+    signing_key: str = ""
+    """The Ed25519 seed that signs final standings, 64 hexadecimal digits, of `leaderboard signing-key`. Empty: none."""
 
     bind: str = "127.0.0.1:8080"
     """Where the API listens: ``host:port``."""
@@ -86,7 +90,7 @@ _LEAST: dict[str, int | float] = {
     "ledger_retention_days": 0,
     "telemetry_tenants": 0,
 }
-_SECRET = frozenset({"redis_url", "database_url", "pepper"})  # the URLs carry passwords
+_SECRET = frozenset({"redis_url", "database_url", "pepper", "signing_key"})  # the URLs carry passwords
 
 
 def given_in(environ: Mapping[str, str], *, prefix: str) -> dict[str, str]:
@@ -113,8 +117,27 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     config = converted(given, Config, prefix=PREFIX)
     if len(config.pepper) < 32:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
+    signing_key({f"{PREFIX}SIGNING_KEY": config.signing_key})
     for field, value in ((name, getattr(config, name)) for name in config.__struct_fields__):
         least = _LEAST.get(field)
         if least is not None and not value >= least:  # false for NaN too
             raise ConfigError(f"{PREFIX}{field.upper()} must be {least} or more, got {value}")
     return config
+
+
+def signing_key(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the private key that signs final standings, "" where none is set. Raises ConfigError for what is none."""
+    seed = environ.get(f"{PREFIX}SIGNING_KEY", "")
+    if seed and not is_key(seed):
+        raise ConfigError(
+            f"{PREFIX}SIGNING_KEY must be {KEY_CHARS} hexadecimal digits; make one with: leaderboard signing-key"
+        )
+    return seed
+
+
+def api_key(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the API key of a command that reads from a platform, or raise ConfigError."""
+    key = environ.get(f"{PREFIX}KEY", "")
+    if not key:
+        raise ConfigError(f"{PREFIX}KEY is not set: set it to an API key of the project, scope read is enough")
+    return key

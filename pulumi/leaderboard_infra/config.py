@@ -236,6 +236,8 @@ def _malformed(settings: Settings) -> Iterator[str]:
         yield f"imageDigest must be sha256: and 64 hexadecimal digits, not {settings.image_digest!r}"
     if settings.pepper is not None and len(settings.pepper) < _PEPPER_LEAST:
         yield f"pepper must have {_PEPPER_LEAST} characters or more; make one with: openssl rand -hex 32"
+    if settings.signing_key is not None and not settings.signing_key.is_key:
+        yield "signingKey must be 64 hexadecimal digits; make one with: leaderboard signing-key"
     if settings.global_stack and not _STACK.fullmatch(settings.global_stack):
         yield f"globalStack must be organization/project/stack, not {settings.global_stack!r}"
 

@@ -43,10 +43,13 @@ class Platform(Component):
             pepper = settings.pepper.output
         else:
             pepper = self._random_pepper() if shared is None else shared.pepper
+        held: dict[str, pulumi.Input[str]] = {"database-url": postgres.url, "redis-url": redis.url, "pepper": pepper}
+        if settings.signing_key is not None:
+            held["signing-key"] = settings.signing_key.output
         secret = kubernetes.core.v1.Secret(
             self.name("credentials"),
             metadata={"name": f"{PROJECT}-credentials", "namespace": namespace},
-            string_data={"database-url": postgres.url, "redis-url": redis.url, "pepper": pepper},
+            string_data=held,
             opts=self.kept,
         )
         host = shared.host if shared is not None and not settings.host else pulumi.Output.from_input(settings.host)
@@ -59,7 +62,7 @@ class Platform(Component):
             values=self._values(
                 secret=secret.metadata["name"],
                 # Pods read a Secret only as they start. The digest is keyed by the pepper, so it gives nothing away.
-                credentials=pulumi.Output.unsecret(pulumi.Output.all(pepper, postgres.url, redis.url).apply(_digest)),
+                credentials=pulumi.Output.unsecret(pulumi.Output.all(**held).apply(_digest)),
                 host=host,
                 redis_port=redis.port,
                 postgres_port=postgres.port,
@@ -152,6 +155,6 @@ class Platform(Component):
         }
 
 
-def _digest(credentials: list[str]) -> str:
-    pepper, *urls = credentials
-    return hmac.new(pepper.encode(), "\n".join(urls).encode(), hashlib.sha256).hexdigest()[:16]
+def _digest(held: Mapping[str, str]) -> str:
+    others = "\n".join(value for name, value in held.items() if name != "pepper")
+    return hmac.new(held["pepper"].encode(), others.encode(), hashlib.sha256).hexdigest()[:16]

@@ -4,6 +4,7 @@ How it is read, and what is refused: config.py.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,11 @@ class Secret:
         except ValueError:
             return False
         return parts.scheme in schemes and bool(parts.hostname)
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the value is 32 bytes in hexadecimal."""
+        return re.fullmatch("[0-9a-fA-F]{64}", self._value) is not None
 
     def __len__(self) -> int:
         return len(self._value)
@@ -237,6 +243,12 @@ class Settings:
     pepper: Secret | None = _setting(
         None,
         "The secret of key hashing. Unset: the global stack's, or a random one.",
+        example="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    )
+    signing_key: Secret | None = _setting(
+        None,
+        "The key that signs final standings, of `leaderboard signing-key`. Unset: they are not signed.",
+        only=_REGION_ROLE,
         example="0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     )
     key_env: str = _setting("live", "The `<env>` part of new API keys.", only=_REGION_ROLE)

@@ -147,7 +147,7 @@ def test_secrets_are_in_no_pod_but_by_reference(chart: Chart):
         assert holds == (manifest["kind"] == "Secret"), manifest["metadata"]["name"]
     for pod in templates(manifests).values():
         for variable in container(pod)["env"]:
-            secret = re.search(r"DATABASE_URL|REDIS_URL|PEPPER", variable["name"])
+            secret = re.search(r"DATABASE_URL|REDIS_URL|PEPPER|SIGNING_KEY", variable["name"])
             assert ("secretKeyRef" in variable.get("valueFrom", {})) == bool(secret), variable["name"]
 
 
@@ -228,6 +228,9 @@ def test_what_is_set_arrives(chart: Chart):
         assert loaded.redis_url == STORES["redis-url"]
         assert loaded.pepper == PEPPER
     api = config.load(settled(pods["api"], secret=STORES))
+    assert api.signing_key == ""
+    signing = config.load(settled(pods["api"], secret=STORES | {"signing-key": "ab" * 32}))
+    assert signing.signing_key == "ab" * 32
     assert (api.bind, api.workers, api.region, api.key_env) == ("0.0.0.0:8080", 2, "eu-west", "test")
     assert config.load(settled(pods["operator"], secret=STORES)).key_env == "test"
     assert config.load(settled(pods["migrate"], secret=STORES)).database_url == STORES["database-url"]

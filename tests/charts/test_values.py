@@ -33,9 +33,17 @@ from support.chart import (
 from support.kubernetes import CHART
 
 STORES = {"database-url": "postgresql://db/leaderboard", "redis-url": "rediss://redis", "pepper": PEPPER}
-BY_OTHER_VALUES = {"redis_url", "database_url", "pepper", "bind", "workers", "log_level", "region", "key_env"} | {
-    "telemetry"
-}
+BY_OTHER_VALUES = {
+    "redis_url",
+    "database_url",
+    "pepper",
+    "signing_key",
+    "bind",
+    "workers",
+    "log_level",
+    "region",
+    "key_env",
+} | {"telemetry"}
 OPERATORS_BY_OTHER_VALUES = {"namespace", "endpoint", "identity", "bind"}
 
 
@@ -112,6 +120,7 @@ OTHER: dict[str, Any] = {
     "secret.databaseUrl": "postgresql://other/db",
     "secret.redisUrl": "rediss://other",
     "secret.pepper": PEPPER[::-1],
+    "secret.signingKey": "cd" * 32,
     **{f"settings.{name}": 1234 for name in SCHEMA["properties"]["settings"]["properties"]},
     "telemetry.enabled": False,
     "telemetry.endpoint": "https://other:4318",
@@ -240,6 +249,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"secret": OWN_SECRET["secret"]}, "existingSecret is set, so secret.databaseUrl, secret.redisUrl, secret.pepper"),
     (own(redisUrl="", pepper=""), "secret.redisUrl, secret.pepper is not set: without existingSecret all three"),
     (own(pepper="too short"), "secret.pepper has fewer than 32 characters: make one with  openssl rand -hex 32"),
+    (own(signingKey="ab" * 31), "secret.signingKey has to be 64 hexadecimal digits: make one with  leaderboard"),
+    ({"secret": {"signingKey": "ab" * 32}}, "existingSecret is set, so secret.signingKey would not be used"),
     (own(redisUrl="redis.example.com:6379"), "secret.redisUrl has to begin with redis:// or rediss://"),
     ({"image": {"tag": "latest"}}, 'image.tag is "latest", which says nothing about what runs: name a version'),
     ({"telemetry": {"enabled": True}}, "telemetry.endpoint is empty: set it to the collector's"),
@@ -297,7 +308,7 @@ def test_all_contradictions_are_said_at_once(chart: Chart):
 
 
 def test_what_is_refused_is_not_printed_where_it_is_secret(chart: Chart):
-    for values in (own(pepper="sEcrEt"), own(redisUrl="sEcrEt@redis"), own(databaseUrl="")):
+    for values in (own(pepper="sEcrEt"), own(redisUrl="sEcrEt@redis"), own(signingKey="sEcrEt"), own(databaseUrl="")):
         assert "sEcrEt" not in refusal(chart, values)
         assert PEPPER not in refusal(chart, own(redisUrl="http://x"))
 

@@ -44,6 +44,23 @@ def test_every_command_of_the_page_works(page, make_platform, tenant, tmp_path):
         run(block.replace("localhost:8080", platform.url), env=env, cwd=tmp_path)
 
 
+def test_standings_are_signed_and_verified_as_the_page_says(make_platform, tenant, tmp_path):
+    make, use = blocks("docs/security.md")
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    made = dict(
+        re.findall(r"^(LEADERBOARD_SIGNING_KEY|public key)(?:=|: )(.+)$", run(make, env=env, cwd=tmp_path), re.M)
+    )
+    platform = make_platform(env={"LEADERBOARD_SIGNING_KEY": made["LEADERBOARD_SIGNING_KEY"]})
+    key = tenant(platform, slug="acme").key
+    with Client(platform.url, key) as client:
+        client.update("global", "u42", increment=5)
+        client.reset("global", 1)
+        assert client.season("global", 1).public_key == made["public key"]
+    said = run(use, env=env | {"API": platform.url, "KEY": key, "PUBLIC_KEY": made["public key"]}, cwd=tmp_path)
+    assert said.count("acme/default/global, season 1, ended at") == 3
+    assert len((tmp_path / "season-1.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_page_on_personal_data_works_from_its_begin_to_its_end(make_platform, tenant, tmp_path):
     platform = make_platform()
@@ -201,6 +218,7 @@ TESTED = {
     ),
     "docs/performance.md": ("tests/e2e/test_docs.py::test_the_bench_understands_the_commands_of_its_page",),
     "docs/quickstart.md": ("tests/e2e/test_docs.py::test_the_quick_start_works_word_for_word",),
+    "docs/security.md": ("tests/e2e/test_docs.py::test_standings_are_signed_and_verified_as_the_page_says",),
     "docs/runbooks.md": (
         "tests/observability/test_rules.py::test_prometheus_understands_the_queries_of_the_runbooks",
         "tests/observability/test_rules.py::test_the_command_line_knows_the_commands_of_the_runbooks",

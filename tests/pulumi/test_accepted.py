@@ -187,16 +187,20 @@ def test_the_chart_is_where_the_program_says(planned) -> None:
 def test_the_platform_finds_its_credentials_under_the_names_that_the_chart_asks_for(planned, chart: Chart) -> None:
     found = planned("local")
     inputs = release(found)
-    asked = set()
+    asked, optional = set(), set()
     for manifest in chart(inputs["values"], release=inputs["name"], namespace=inputs["namespace"]):
         if manifest["kind"] in ("Deployment", "Job"):
             for container in manifest["spec"]["template"]["spec"]["containers"]:
                 for variable in container["env"]:
                     reference = variable.get("valueFrom", {}).get("secretKeyRef")
                     if reference:
-                        asked.add((reference["name"], reference["key"]))
+                        found_as = optional if reference.get("optional") else asked
+                        found_as.add((reference["name"], reference["key"]))
     secret = found.by_name["local-credentials"].inputs
     assert asked == {(secret["metadata"]["name"], key) for key in secret["stringData"]}
+    signing = planned("local", signing_key="ab" * 32).by_name["local-credentials"].inputs
+    assert asked | optional == {(signing["metadata"]["name"], key) for key in signing["stringData"]}
+    assert signing["stringData"]["signing-key"] == "ab" * 32
 
 
 def test_network_policies_let_the_platform_reach_its_servers(planned, chart: Chart) -> None:

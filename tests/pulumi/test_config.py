@@ -115,6 +115,7 @@ WRONG = [
     (REGION | {"imageTag": "latest"}, ["imageTag must not be latest", "imageDigest"]),
     (REGION | {"imageDigest": "sha256:12"}, ["imageDigest must be sha256:"]),
     (REGION | {"pepper": "short"}, ["pepper must have 32 characters", "openssl rand -hex 32"]),
+    (REGION | {"signingKey": "ab" * 31}, ["signingKey must be 64 hexadecimal digits", "leaderboard signing-key"]),
     (REGION | {"globalStack": "global"}, ["globalStack must be organization/project/stack"]),
     (REGION | {"apiMaxReplicas": "1"}, ["apiMaxReplicas (1) is below apiReplicas (2)", "set it to 0"]),
     (REGION | {"tlsSecret": "cert"}, ["tlsSecret is set, but there is no Ingress", "set host"]),

@@ -184,15 +184,28 @@ def settled(template: Manifest, *, secret: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable in container(template)["env"]:
         assert variable["name"] not in found, f"{variable['name']} is there twice"
-        found[variable["name"]] = resolved(variable, secrets=lambda _, key: secret[key], fields=fields, before=found)
+        value = resolved(variable, secrets=lambda _, key: secret[key], fields=fields, before=found)
+        if value is not None:
+            found[variable["name"]] = value
     return found
 
 
-def resolved(variable: Mapping[str, Any], *, secrets: Any, fields: Mapping[str, str], before: Mapping[str, str]) -> str:
-    """Return a variable's value: its own, with ``$(NAME)`` of those `before` it, or what it refers to."""
+def resolved(
+    variable: Mapping[str, Any], *, secrets: Any, fields: Mapping[str, str], before: Mapping[str, str]
+) -> str | None:
+    """Return a variable's value: its own, with ``$(NAME)`` of those `before` it, or what it refers to.
+
+    None where that is optional and the Secret does not have it.
+    """
     source = variable.get("valueFrom", {})
     if "secretKeyRef" in source:
-        value: str = secrets(source["secretKeyRef"]["name"], source["secretKeyRef"]["key"])
+        wanted = source["secretKeyRef"]
+        try:
+            value: str = secrets(wanted["name"], wanted["key"])
+        except KeyError:
+            if not wanted.get("optional"):
+                raise
+            return None
         return value
     if "fieldRef" in source:
         return fields[source["fieldRef"]["fieldPath"]]

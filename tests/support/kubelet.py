@@ -166,6 +166,8 @@ class Kubelet:
         given: dict[str, str] = {}
         for variable in container(template)["env"]:
             value = resolved(variable, secrets=self._secret, fields=fields, before=given)
+            if value is None:
+                continue
             for port, free in ports.items():
                 value = value.replace(f"0.0.0.0:{port}", f"{LOOPBACK}:{free}")
             given[variable["name"]] = value

@@ -36,12 +36,21 @@ def test_a_missing_one_is_named(name):
         ("LEDGER_BATCH", "0"),
         ("LEDGER_RETENTION_DAYS", "-1"),
         ("PEPPER", "short"),
+        ("SIGNING_KEY", "ab" * 31),
+        ("SIGNING_KEY", "zz" * 32),
+        ("SIGNING_KEY", "ab" * 32 + "\n"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable(name, value):
     with pytest.raises(ConfigError, match="LEADERBOARD_") as refused:
         load(GIVEN | {f"LEADERBOARD_{name}": value})
     assert name in str(refused.value).upper()
+
+
+def test_a_wrong_signing_key_is_not_shown():
+    with pytest.raises(ConfigError, match="leaderboard signing-key") as refused:
+        load(GIVEN | {"LEADERBOARD_SIGNING_KEY": "hidden"})
+    assert "hidden" not in str(refused.value)
 
 
 def test_numbers_and_switches_are_read_from_text():
@@ -57,4 +66,5 @@ def test_variables_of_others_are_left_alone():
 
 def test_no_secret_is_shown():
     assert "hidden" not in repr(load(GIVEN))
-    assert set(Config.__struct_fields__) >= {"redis_url", "database_url", "pepper"}
+    assert "abab" not in repr(load(GIVEN | {"LEADERBOARD_SIGNING_KEY": "ab" * 32}))
+    assert set(Config.__struct_fields__) >= {"redis_url", "database_url", "pepper", "signing_key"}

@@ -43,6 +43,7 @@ from leaderboard.api.usage import UsageMeter
 from leaderboard.config import Config
 from leaderboard.control.reconcile import Control
 from leaderboard.domain.sessions import Sealer
+from leaderboard.domain.signatures import Signer
 from leaderboard.store.postgres.pool import Pool, open_pool
 from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.events import EventIds
@@ -201,6 +202,8 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/reset", seasons.Reset(parts.pool, parts.control, body=body(seasons.ResetRequest)))
     app.add_route(f"{board}/seasons", seasons.Seasons(parts.pool))
+    signer = Signer(config.signing_key)
+    app.add_route(f"{board}/seasons/{{season}}", seasons.SignedSeason(parts.pool, signer=signer))
     app.add_route(f"{board}/seasons/{{season}}/top", seasons.FinalTop(parts.pool))
     app.add_route(f"{board}/seasons/{{season}}/rank/{{user}}", seasons.FinalRank(parts.pool))
     past = history.Past(parts.pool, at_once=max(1, config.database_pool // 2), now=clock.utc)

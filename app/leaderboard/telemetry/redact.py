@@ -10,7 +10,7 @@ _KEY = re.compile(r"(lb_[A-Za-z]{2,8}_(?:[0-9A-Za-z]{16}_)?)[0-9A-Za-z_]+")
 _URL_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 # libpq's DSN, and what repr makes of settings.
 _NAMED = re.compile(
-    r"(?i)\b(password|passwd|pepper|authorization|x-api-key)(\\?[\"']?\s*[=:]\s*)(\\?[\"'])?(?:Bearer\s+)?[^\s\"',}\\]+"
+    r"(?i)\b(password|passwd|pepper|signing_key|authorization|x-api-key)(\\?[\"']?\s*[=:]\s*)(\\?[\"'])?(?:Bearer\s+)?[^\s\"',}\\]+"
 )
 
 

@@ -66,6 +66,9 @@ stringData:
   database-url: {{ .Values.secret.databaseUrl | quote }}
   redis-url: {{ .Values.secret.redisUrl | quote }}
   pepper: {{ .Values.secret.pepper | quote }}
+  {{- with .Values.secret.signingKey }}
+  signing-key: {{ . | quote }}
+  {{- end }}
 {{- end -}}
 
 {{/* The API's URL, for the Secrets of the Tenants. */}}

@@ -19,7 +19,7 @@ _REDIS = "kubernetes:redis.redis.opstreelabs.in/v1beta2:RedisReplication"
 _EKS = "aws:eks/cluster:Cluster"
 _DOKS = "digitalocean:index/kubernetesCluster:KubernetesCluster"
 _OUTSIDE = {"LoadBalancer", "NodePort"}
-_SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "PEPPER", "APIKEY", "API_KEY", "ACCESS_KEY")
+_SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "PEPPER", "SIGNING_KEY", "APIKEY", "API_KEY", "ACCESS_KEY")
 
 
 def data_stays_inside(kind: str, properties: Properties) -> Iterator[str]:

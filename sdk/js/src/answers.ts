@@ -56,6 +56,22 @@ export interface LeaderboardPage { leaderboards: Leaderboard[]; nextCursor: stri
 export interface Season { season: number; endedAt: string; archived: boolean; entries: number | null; checksum: string | null }
 /** Newest first; `season` is the one that runs. */
 export interface Seasons { leaderboard: string; season: number; seasons: Season[]; nextCursor: string | null }
+/**
+ * What a season ended with, signed with Ed25519: the text of the first eight values, a line feed after each. The last two
+ * are null where the platform has no key; trust a public key that you know from elsewhere, not this one.
+ */
+export interface SignedSeason {
+  format: string;
+  tenant: string;
+  project: string;
+  leaderboard: string;
+  season: number;
+  endedAt: string;
+  entries: number;
+  checksum: string;
+  signature: string | null;
+  publicKey: string | null;
+}
 export interface SeasonTop extends Top { season: number }
 export interface SeasonRank extends Rank { season: number }
 

@@ -1,7 +1,7 @@
 import {
   type Around, type Entry, type Erasure, type ErasureCheck, type HistoryRank, type HistoryTop, type Leaderboard,
   type LeaderboardPage, type Members, type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop,
-  type Seasons, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
+  type Seasons, type SignedSeason, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
 import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
@@ -38,6 +38,9 @@ const readHistoryRank = reader<HistoryRank>("leaderboard", "at", "rank", "user",
 const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries");
 const readBoards = reader<LeaderboardPage>("leaderboards", "nextCursor");
 const readSeasons = reader<Seasons>("leaderboard", "season", "seasons", "nextCursor");
+const readSignedSeason = reader<SignedSeason>(
+  "leaderboard", "season", "endedAt", "entries", "checksum", "signature", "publicKey",
+);
 const readSeasonTop = reader<SeasonTop>("leaderboard", "season", "total", "entries", "nextCursor");
 const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total", "percentile");
 const readUsage = reader<Usage>("project", "from", "to", "days");
@@ -213,6 +216,14 @@ export class Client {
       yield* page.seasons;
       cursor = page.nextCursor ?? undefined;
     } while (cursor !== undefined);
+  }
+
+  /**
+   * How many a season ended with, the checksum over all of them, and the signature. Waits for one that is on its way to the
+   * archive.
+   */
+  async season(leaderboard: string, season: number): Promise<SignedSeason> {
+    return this.#get(`${board(leaderboard)}/seasons/${season}`, readSignedSeason);
   }
 
   /** What a season ended with, a page at a time. Waits for one that is on its way to the archive. */

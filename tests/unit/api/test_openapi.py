@@ -23,6 +23,7 @@ from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.erasures import ErasureState, Touched
 from leaderboard.domain.scores import MAX_EXACT
+from leaderboard.domain.signatures import Signed
 from leaderboard.store.postgres.history import STATEMENT_SECONDS
 from leaderboard.store.postgres.usage import Point
 
@@ -248,6 +249,7 @@ def test_response_objects_require_all_that_the_code_answers():
         ("NewKey", keys.NewKeyBody),
         ("Seasons", seasons.SeasonsBody),
         ("Season", seasons.SeasonBody),
+        ("SignedSeason", Signed),
         ("SeasonTop", seasons.FinalTopBody),
         ("SeasonRank", seasons.FinalRankBody),
         ("UserData", users.DataBody),

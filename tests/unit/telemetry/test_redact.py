@@ -43,6 +43,7 @@ def test_a_key_that_was_cut_before_its_secret_shows_nothing_of_it():
         ("host=db password=hunter2 user=app", "host=db password=*** user=app"),
         ('{"password": "hunter2"}', '{"password": "***"}'),
         ("Config(pepper='hunter2')", "Config(pepper='***')"),
+        ("Config(signing_key='hunter2')", "Config(signing_key='***')"),
         ("Authorization: Bearer abc.def", "Authorization: ***"),
     ],
 )

@@ -16,6 +16,7 @@ from leaderboard.control.reconcile import Control
 from leaderboard.domain.boards import MAX_SEASON, Board
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
+from leaderboard.domain.signatures import Signer, Statement, moment
 from leaderboard.store.postgres import boards, seasons
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.postgres.seasons import Season
@@ -150,6 +151,32 @@ class Seasons(_Archive):
                 str(found[-1].number) if more else None,
             )
         )
+        caching.answer(req, resp, body, caching.etag_of(body))
+
+
+class SignedSeason(_Archive):
+    """``GET /v1/leaderboards/{leaderboard}/seasons/{season}``."""
+
+    def __init__(self, pool: Pool, *, signer: Signer) -> None:
+        super().__init__(pool)
+        self._signer = signer
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str, season: str) -> None:
+        """Answer what the season ended with, signed as it is now."""
+        queries.known(req)
+        context: KeyContext = req.context.key
+        board, over = await self._season(context, leaderboard, season)
+        assert over.checksum is not None, "a season that can be read has one"
+        statement = Statement(
+            tenant=context.tenant,
+            project=context.project,
+            leaderboard=board.spec.key,
+            season=over.number,
+            ended_at=moment(over.ended_at),
+            entries=over.entries or 0,
+            checksum=over.checksum.hex(),
+        )
+        body = _encode(self._signer.signed(statement))
         caching.answer(req, resp, body, caching.etag_of(body))
 
 

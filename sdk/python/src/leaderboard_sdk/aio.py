@@ -26,6 +26,7 @@ from leaderboard_sdk.answers import (
     SeasonRank,
     Seasons,
     SeasonTop,
+    SignedSeason,
     Top,
     Update,
     UpdateResult,
@@ -280,6 +281,13 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def season(self, leaderboard: str, season: int) -> SignedSeason:
+        """Read how many a season ended with, the checksum over all of them, and the signature.
+
+        Waits for one that is on its way to the archive.
+        """
+        return await self._run(core.season(leaderboard, season))
 
     async def season_top(
         self, leaderboard: str, season: int, *, limit: int | None = None, cursor: str | None = None

@@ -185,6 +185,26 @@ class Seasons(_Read):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SignedSeason(_Read):
+    """What a season ended with, signed with Ed25519: the text of the first eight values, a line feed after each.
+
+    `ended_at` is as the API wrote it, which is what was signed. The last two are None where the platform
+    has no key; trust a public key that you know from elsewhere, not this one.
+    """
+
+    format: str
+    tenant: str
+    project: str
+    leaderboard: str
+    season: int
+    ended_at: str
+    entries: int
+    checksum: str
+    signature: str | None
+    public_key: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SeasonTop(_Read):
     """One page of final standings; `next_cursor` is None on the last, `total` is how many there are."""
 

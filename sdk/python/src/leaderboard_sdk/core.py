@@ -24,6 +24,7 @@ from leaderboard_sdk.answers import (
     SeasonRank,
     Seasons,
     SeasonTop,
+    SignedSeason,
     Top,
     Update,
     UpdateResult,
@@ -238,6 +239,11 @@ def seasons(leaderboard: str, *, limit: int | None, cursor: str | None) -> Call[
     """A page of the seasons that are over."""
     path = f"{_board(leaderboard)}/seasons{_query(limit=limit, cursor=cursor)}"
     return _get(path, lambda body, _: answers.seasons(body))
+
+
+def season(leaderboard: str, number: int) -> Call[SignedSeason]:
+    """What a season ended with."""
+    return _get(f"{_board(leaderboard)}/seasons/{number}", lambda body, _: SignedSeason.read(body))
 
 
 def season_top(leaderboard: str, season: int, *, limit: int | None, cursor: str | None) -> Call[SeasonTop]:
