@@ -90,8 +90,8 @@ def test_protection_follows_one_setting(planned) -> None:
 def test_the_database_takes_every_connection_that_the_platform_opens(planned) -> None:
     pooler = planned("us-east").by_name["us-east-postgres-pooler"].inputs["spec"]["pgbouncer"]
     assert pooler["poolMode"] == "session"
-    # 12 API pods and one more in an upgrade, 2 workers and one more, 4 connections each; two operators with 12.
-    assert int(pooler["parameters"]["default_pool_size"]) == (13 + 3) * 4 + 24
+    # 12 API pods and one more in an upgrade, 4 each; 2 workers and one more, 8 each; two operators with 12.
+    assert int(pooler["parameters"]["default_pool_size"]) == 13 * 4 + 3 * 8 + 24
     database = planned("us-east").by_name["us-east-postgres-cluster"].inputs["spec"]["postgresql"]["parameters"]
     assert int(database["max_connections"]) >= int(pooler["parameters"]["default_pool_size"]) + 20
 
@@ -100,11 +100,13 @@ def test_the_numbers_of_connections_are_those_of_the_platform() -> None:
     import msgspec
 
     from leaderboard.config import Config
+    from leaderboard.worker.run import POOL_SIZE
     from leaderboard_infra import postgres
     from leaderboard_operator.config import OperatorConfig
 
     defaults = {field.name: field.default for field in msgspec.structs.fields(Config)}
     assert defaults["database_pool"] == postgres._POOL
+    assert POOL_SIZE == postgres._WORKER_POOL
     operator = {field.name: field.default for field in msgspec.structs.fields(OperatorConfig)}
     assert operator["tenant_workers"] + 6 <= postgres._OPERATOR_POOL
 

@@ -23,6 +23,8 @@ from leaderboard.worker.seen import SeasonsSeen, Stores
 
 log = logging.getLogger(__name__)
 
+POOL_SIZE = 8
+"""Connections to Postgres: one for each task, and two more for those that hold one while they use another."""
 ERASURE_DRAIN_SECONDS = 5.0
 """How long an erasure waits for the outbox before the others have their turn."""
 
@@ -32,7 +34,7 @@ async def run(config: Config, stop: asyncio.Event) -> None:
 
     Starts also while Postgres or Redis is away, and goes on when they are back.
     """
-    pool = await open_pool(config.database_url, size=8, timeout=config.database_timeout)
+    pool = await open_pool(config.database_url, size=POOL_SIZE, timeout=config.database_timeout)
     # A command that redis-py repeated by itself could read a batch whose first answer was lost; the outages are ours.
     redis = Redis.from_url(
         config.redis_url,
