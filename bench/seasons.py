@@ -1,6 +1,7 @@
 """The end of a large season: what its way to the archive costs the worker in memory, and everybody's writes."""
 
 import json
+import os
 import time
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,7 @@ from sections import Bench, Row
 
 SHARE = 0.3
 """Of what is served when more is asked for: the worker has the rest of the API's core to itself."""
+SETTLE_SECONDS = 2.0
 
 
 def seasons(bench: Bench) -> dict[str, list[Row]]:
@@ -25,13 +27,21 @@ def seasons(bench: Bench) -> dict[str, list[Row]]:
     took = []
 
     def alone() -> Sample:
+        # What fills the boards, and the archive before, is still on its way to the disk, where Redis's log would wait.
+        os.sync()
+        time.sleep(SETTLE_SECONDS)
+        return steady()
+
+    def steady() -> Sample:
         return bench.load.constant(bench.ours, write, rate=rate, requests=int(rate * bench.plan.seconds))
 
     def beside() -> Sample:
         stack.fill("global", members=members)
+        os.sync()
+        time.sleep(SETTLE_SECONDS)
         entries = keys.season(stack.board("global"), _reset(bench))
         began = time.monotonic()
-        sample = alone()
+        sample = steady()
         if not stack.client.exists(entries):
             raise BenchError("the season was archived before the writes were over: they saw less of it than they say")
         if not wait_until(lambda: not stack.client.exists(entries), seconds=600):

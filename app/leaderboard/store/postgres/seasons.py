@@ -1,6 +1,8 @@
 """Seasons that are over: how far each is on its way out of Redis, and its final standings."""
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
@@ -10,8 +12,12 @@ from uuid import UUID
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
 
-FETCH_ROWS = 10_000
-"""Rows a server-side cursor hands over at once: about 1 MB of memory."""
+FETCH_ROWS = 500
+"""Rows a server-side cursor hands over at once."""
+STRETCH = 500
+"""Lines between two rests of who writes standings: some milliseconds of work."""
+REST = 3.0
+"""How long a rest is, in lengths of the stretch before it. An archive has time; others use the same cores and disk."""
 
 
 class NotSealed(Exception):
@@ -74,6 +80,21 @@ class Seal:
     def sealed(self) -> Sealed:
         """Return what was added up."""
         return Sealed(self._entries, self._hash.digest())
+
+
+class _Pace:
+    """Lets who goes through many lines rest after each stretch of them; who has few never does."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._since = time.monotonic()
+
+    async def line(self) -> None:
+        """Count a line, and rest where a stretch is over."""
+        self._lines += 1
+        if self._lines % STRETCH == 0:
+            await asyncio.sleep(REST * (time.monotonic() - self._since))
+            self._since = time.monotonic()
 
 
 async def begin(database: Database, board_id: LeaderboardId, number: int, *, event_id: UUID, now: datetime) -> Season:
@@ -144,7 +165,7 @@ async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: A
 
     Holds a line at a time. Raises NotSealed where what is read is not what was written, or the season is gone.
     """
-    written = Seal()
+    written, pace = Seal(), _Pace()
     async with conn.cursor() as cursor:
         copying = (
             "COPY season_standings (leaderboard_id, season, place, rank, member, score) FROM STDIN (FORMAT BINARY)"
@@ -152,6 +173,7 @@ async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: A
         async with cursor.copy(copying) as copy:
             copy.set_types(["int8", "int4", "int8", "int8", "text", "float8"])
             async for line in lines:
+                await pace.line()
                 written.add(line)
                 await copy.write_row((board_id, number, *line))
     sealed, there = written.sealed(), Seal()
@@ -163,6 +185,7 @@ async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: A
             (board_id, number),
         )
         async for row in cursor:
+            await pace.line()
             there.add(Final(*row))
     if there.sealed() != sealed:
         raise NotSealed(f"season {number} of board {board_id}: what was written down is not what was read")
