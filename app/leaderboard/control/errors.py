@@ -14,6 +14,7 @@
     ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
     ├── DeletionPrevented    the tenant says preventDeletion
     ├── ImportRefused        the import cannot go on like this; what it did so far stays
+    ├── ResetLost            Redis lost a reset together with its event
     └── NotDrained           the outbox still holds events of the board; start the worker
 
 Beside them control lets through the domain's ImmutableField, QuotaExceeded and InvalidDocument, and the stores'
@@ -75,6 +76,10 @@ class DeletionPrevented(ControlError):
 
 class ImportRefused(ControlError):
     """An import that cannot go on like this: another is under way, or the board is another one by now."""
+
+
+class ResetLost(ControlError):
+    """Redis lost its memory after a reset and before its event was in the ledger."""
 
 
 class NotDrained(ControlError):

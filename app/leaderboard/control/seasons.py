@@ -15,13 +15,14 @@ from redis.asyncio import Redis
 
 from leaderboard.control import namespace
 from leaderboard.control.drift import wanted_state
-from leaderboard.control.errors import BoardNotFound, SeasonOver
+from leaderboard.control.errors import BoardNotFound, ResetLost, SeasonOver
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, SortOrder, TiePolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId
 from leaderboard.domain.schedules import next_reset
 from leaderboard.store.postgres import boards, ledger, seasons
-from leaderboard.store.postgres.boards import BoardState
+from leaderboard.store.postgres.boards import BoardState, PlacedBoard
+from leaderboard.store.postgres.ledger import Position
 from leaderboard.store.postgres.pool import Connection, Pool, locked, transaction
 from leaderboard.store.postgres.seasons import Final, Sealed, Season, SeasonState
 from leaderboard.store.redis.boards import BoardAdmin
@@ -93,8 +94,9 @@ async def archive(
 ) -> Sealed | None:
     """Move a season that has ended to Postgres and out of Redis; None where there is no such board any more.
 
-    Holds a few thousand entries at a time. May be repeated after a crash anywhere. Raises NotDrained where Redis lost
-    the season and the ledger does not have all of it yet; DatabaseUnavailable, RedisUnavailable.
+    Holds a few thousand entries at a time. May be repeated after a crash anywhere. Not before the reset is in the
+    ledger: from then on a Redis that loses its memory, or goes back in time, is restored as it has to be. Raises
+    NotDrained where the ledger is behind, ResetLost; DatabaseUnavailable, RedisUnavailable.
     """
     place = await boards.place_of(pool, board_id)
     if place is None or place.deleting:
@@ -104,10 +106,11 @@ async def archive(
         now = await seasons.get(conn, board_id, season.number)
         sealed = None
         if now is not None and now.state is SeasonState.ENDED:
+            end = await _end(pool, redis, place, now, drain_seconds=drain_seconds)
             lost = not await admin.has_season(board_key, season.number)
             async with transaction(conn):
                 lines = (
-                    _from_ledger(pool, redis, place.board, now, drain_seconds=drain_seconds)
+                    _from_ledger(pool, place.board, end)
                     if lost
                     else admin.season_entries(board_key, season.number, place.board.spec)
                 )
@@ -119,16 +122,37 @@ async def archive(
     return sealed
 
 
-async def _from_ledger(
-    pool: Pool, redis: Redis, board: Board, season: Season, *, drain_seconds: float
-) -> AsyncIterator[tuple[str, float]]:
-    # On connections of their own: the archive's is busy with what is written to it.
-    await namespace.drained(redis, seconds=drain_seconds)
-    place = await ledger.place_of_reset(pool, board.id, season.event_id)
-    if place is None:
-        return  # nobody was ever on it, or the reset is in a partition that was dropped: nothing is known
+async def _end(pool: Pool, redis: Redis, place: PlacedBoard, season: Season, *, drain_seconds: float) -> Position:
+    """Return where in the board's history the season ends. Raises NotDrained, ResetLost."""
+    board = place.board
+    end = await ledger.place_of_reset(pool, board.id, season.event_id)
+    if end is None:
+        await namespace.drained(redis, seconds=drain_seconds)
+        end = await ledger.place_of_reset(pool, board.id, season.event_id)
+    if end is not None:
+        return end
+    # It is in the ledger unless it was among the last that Redis was told before it lost its memory.
+    async with namespace.lock(pool, board.id):
+        again = await BoardAdmin(redis).reset(
+            namespace.key_of(place),
+            season=season.number,
+            incarnation=board.incarnation,
+            event_id=season.event_id.hex,
+        )
+    raise ResetLost(
+        f"Redis lost the reset of {place.path} that ended season {season.number}"
+        + (
+            "; it is done again"
+            if again
+            else ", and the board was restored since: its entries are those of both seasons"
+        )
+    )
+
+
+async def _from_ledger(pool: Pool, board: Board, end: Position) -> AsyncIterator[tuple[str, float]]:
+    # On a connection of its own: the archive's is busy with what is written to it.
     descending = board.spec.sort_order is SortOrder.DESCENDING
-    async for row in ledger.final(pool, board.id, before=place, descending=descending):
+    async for row in ledger.final(pool, board.id, before=end, descending=descending):
         yield row.member, row.score
 
 

@@ -168,14 +168,86 @@ async def test_what_cannot_be_archived_yet_is_told_and_holds_up_nobody(world, bo
     monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.1)
     other = await world.apply(leaderboard("other"))
     await world.update(other.namespace, ("z", "i1"))
-    for key in ("global", "other"):
-        await reset(world, 1, key=key)
-    await world.redis.delete(keys.season(board.namespace, 1))  # and the ledger does not have it yet
+    await reset(world, 1, key="other")
+    await world.drain()
+    await reset(world, 1)  # and the ledger does not know of it yet
     late = await worker.once(world.pool, world.redis, now=world.now + timedelta(seconds=90))
     assert (late.archived, late.lag) == (1, 90.0)
     assert await final(world, other, 1) == [Final(1, 1, "z", 1.0)]
     assert await turn(world) == 1
     assert await final(world, board, 1) == FIRST
+
+
+async def test_a_board_that_redis_lost_holds_up_no_others_schedule(world):
+    world.now = datetime(2026, 11, 30, 8, 59, 30, tzinfo=UTC)
+    lost = await scheduled(world)
+    other = await world.apply(leaderboard("other", reset={"schedule": "0 9 * * *"}))
+    await world.update(lost.namespace, ("a", "i1"))
+    await world.drain()
+    await world.redis.delete(lost.namespace, keys.meta(lost.namespace), keys.order(lost.namespace))
+    world.pass_time(minutes=1)
+    await turn(world)
+    assert (await world.place("acme/default/other")).board.season == 2
+    assert (await world.place()).board.season == 1
+    async with world.worker():
+        await rebuild.rebuild(world.pool, world.redis, await world.place())
+    await turn(world)
+    assert (await world.place()).board.season == 2
+    assert await final(world, lost, 1) == [Final(1, 1, "a", 1.0)]
+    assert other.board.season == 1
+
+
+async def dump(world, board):
+    """What Redis has of a board, as a snapshot on disk would."""
+    names = [board.namespace, keys.meta(board.namespace), keys.order(board.namespace)]
+    return {name: await world.redis.dump(name) for name in names}
+
+
+async def go_back(world, dumped):
+    """Redis comes back as it was, without what it was told since and the ledger did not have."""
+    await world.redis.flushall()
+    for name, value in dumped.items():
+        await world.redis.restore(name, 0, value)
+
+
+async def test_a_reset_that_redis_lost_before_the_ledger_had_it_is_done_again(world, board):
+    await world.drain()
+    before = await dump(world, board)
+    await reset(world, 1)
+    await go_back(world, before)
+    assert await turn(world) == 0  # the reset, again
+    assert await entries(world, board) == {}
+    assert await turn(world) == 1
+    assert await final(world, board, 1) == FIRST
+    assert (await world.place()).board.season == 2
+    assert (await rebuild.verify(world.pool, world.redis)).same
+
+
+async def test_a_redis_that_went_back_before_the_reset_is_restored_after_it(world, board):
+    await world.drain()
+    before = await dump(world, board)
+    await reset(world, 1)
+    await world.update(board.namespace, ("a", "i5"))
+    await world.drain()
+    await go_back(world, before)
+    assert await turn(world) == 1  # from the ledger
+    assert await final(world, board, 1) == FIRST
+    async with world.worker():
+        await world.apply(leaderboard())  # as a sweep would look at it
+    assert await entries(world, board) == {"a": 5.0}
+    assert (await world.admin.read_meta(board.namespace)).season == 2
+
+
+async def test_a_board_restored_without_its_reset_says_so_and_keeps_everything(world, board, caplog):
+    await world.drain()
+    before = await dump(world, board)
+    await reset(world, 1)
+    await go_back(world, before)
+    async with world.worker():
+        await world.apply(leaderboard())  # a sweep was faster
+    assert await turn(world) == 0
+    assert "its entries are those of both seasons" in caplog.text
+    assert await entries(world, board) == {"a": 1.0, "b": 2.0, "c": 3.0}
 
 
 async def test_a_season_in_which_nobody_scored_is_archived_empty(world):

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable
 from leaderboard.store.redis.scripts import Script
 
 ORDER_CHARS = 12
@@ -178,13 +178,13 @@ class BoardAdmin:
     async def reset(self, board_key: str, *, season: int, incarnation: int, event_id: str) -> bool:
         """End `season` and start the next in `incarnation`, with its event, in one step.
 
-        False where it was over already. Raises RedisUnavailable also where there is no board, or it is being restored.
+        False where it was over already. Raises BoardUnavailable where there is no board, or it is being restored.
         """
         done = await self._run(
             scripts.RESET, board_key, [event_id, season, incarnation], also=(keys.season(board_key, season),)
         )
         if done == b"board-unavailable":
-            raise RedisUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
+            raise BoardUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
         return bool(done != b"season-over")
 
     async def season_entries(self, board_key: str, season: int, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:

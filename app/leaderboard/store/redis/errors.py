@@ -2,6 +2,7 @@
 
     RedisFailure
     ├── RedisUnavailable     nothing was done; the call may be made again as it is
+    │   ├── BoardUnavailable one board is not there, or is being restored; Redis itself is well
     │   └── RedisOverloaded  too many calls are under way in this process
     ├── InDoubt              the call was sent and no answer came: it may or may not have been done
     └── UnexpectedReply      Redis refused a script or answered what we do not understand: a bug, or a foreign key
@@ -16,6 +17,10 @@ class RedisFailure(Exception):
 
 class RedisUnavailable(RedisFailure):
     """Redis cannot be reached, or refused before doing anything (loading, read-only, out of memory)."""
+
+
+class BoardUnavailable(RedisUnavailable):
+    """Redis has nothing of the board, or it is being restored."""
 
 
 class RedisOverloaded(RedisUnavailable):
