@@ -72,7 +72,7 @@ def update(
     *,
     increment: float | None,
     score: float | None,
-    season: int | None,
+    season: int | None = None,
     idempotency_key: str | None,
 ) -> Call[UpdateResult]:
     """One update, under a key of its own unless one is given."""
