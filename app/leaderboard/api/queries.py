@@ -3,6 +3,7 @@
 import base64
 import binascii
 import math
+import re
 from urllib.parse import unquote
 
 import falcon.asgi
@@ -44,6 +45,22 @@ def integer(req: falcon.asgi.Request, name: str, *, default: int, minimum: int, 
             problems.INVALID_PARAMETER, f"{name} must be an integer from {minimum} to {maximum}, got {text[:40]!r}"
         )
     return int(text)
+
+
+def pack_cursor(*numbers: int) -> str:
+    """Return a cursor that holds numbers."""
+    return base64.urlsafe_b64encode(" ".join(map(str, numbers)).encode()).decode().rstrip("=")
+
+
+def unpack_cursor(text: str, pattern: re.Pattern[str]) -> list[int]:
+    """Return the numbers of a cursor, the groups of `pattern` over it whole; raise Problem 400 for another's."""
+    try:
+        match = pattern.fullmatch(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
+    except ValueError:  # binascii.Error and UnicodeDecodeError are kinds of it
+        match = None
+    if match is None:
+        raise Problem(problems.INVALID_PARAMETER, "cursor is not one of ours: use next_cursor as it came")
+    return [int(group) for group in match.groups()]
 
 
 def whole(number: float, *, field: str) -> int:

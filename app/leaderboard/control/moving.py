@@ -22,10 +22,10 @@ from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.boards import PlacedBoard
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.postgres.seasons import Final
-from leaderboard.store.redis.boards import BoardAdmin
+from leaderboard.store.redis.boards import BoardAdmin, best_first
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
-from leaderboard.store.redis.imports import CHUNK, Chunk, Imports, Plan, Progress, best_first
+from leaderboard.store.redis.imports import CHUNK, Chunk, Imports, Plan, Progress
 
 IN_FLIGHT = 200
 """Chunks that may wait in the outbox: 50,000 members, a second or two of the worker's time, at which live writes queue

@@ -1,8 +1,15 @@
 """Waiting out a dependency that is away: growing pauses with jitter, a log line when it goes and when it is back."""
 
 import asyncio
+import contextlib
 import logging
 import random
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from leaderboard.store.postgres.pool import DatabaseUnavailable
+from leaderboard.store.redis.errors import RedisFailure
 
 log = logging.getLogger(__name__)
 
@@ -35,3 +42,26 @@ class Backoff:
         if self._failures:
             log.info("%s: the outage is over after %d failed attempts", self._what, self._failures)
         self._failures = 0
+
+
+async def take_turns(what: str, turn: Callable[[], Awaitable[bool]], *, stop: asyncio.Event, pause: float) -> None:
+    """Call `turn` until `stop` is set, `pause` seconds apart; at once where it answers that there is more to do.
+
+    For what is beside the ledger: whatever becomes of a turn, the ledger, in the same process, goes on.
+    """
+    outage = Backoff(f"the stores ({what})", stop=stop)
+    while not stop.is_set():
+        try:
+            more = await turn()
+        except (DatabaseUnavailable, RedisFailure, RedisError) as error:
+            await outage.wait(error)
+            continue
+        except Exception as error:
+            log.exception("a turn of the %s failed", what)
+            await outage.wait(error)
+            continue
+        outage.over()
+        if more:
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)

@@ -5,19 +5,14 @@ happened before the oldest entry is there; with an empty outbox, all that happen
 """
 
 import asyncio
-import contextlib
-import logging
 from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from leaderboard.store.postgres import history
-from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
+from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.redis import keys
-from leaderboard.worker.backoff import Backoff
-
-log = logging.getLogger(__name__)
+from leaderboard.worker.backoff import take_turns
 
 INTERVAL_SECONDS = 1.0
 _STEP = timedelta(milliseconds=1)
@@ -38,18 +33,9 @@ async def once(pool: Pool, redis: Redis) -> datetime:
 
 async def run(pool: Pool, redis: Redis, *, stop: asyncio.Event) -> None:
     """Write it down until `stop` is set."""
-    outage = Backoff("the stores (progress)", stop=stop)
-    while not stop.is_set():
-        try:
-            await once(pool, redis)
-        except (DatabaseUnavailable, RedisError) as error:
-            await outage.wait(error)
-            continue
-        except Exception as error:
-            # Whatever it was, it is the history's: the ledger, in the same process, goes on.
-            log.exception("the ledger's progress was not written down")
-            await outage.wait(error)
-            continue
-        outage.over()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
+
+    async def turn() -> bool:
+        await once(pool, redis)
+        return False
+
+    await take_turns("progress", turn, stop=stop, pause=INTERVAL_SECONDS)

@@ -1,7 +1,6 @@
 """Seasons: boards are reset by their schedules, cut-short resets finished, final standings moved to Postgres."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,10 +11,10 @@ from redis.asyncio import Redis
 from leaderboard.control import seasons as control
 from leaderboard.control.errors import NotDrained, ResetLost
 from leaderboard.store.postgres import boards, seasons
-from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
+from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.postgres.seasons import NotSealed, SeasonState
-from leaderboard.store.redis.errors import BoardUnavailable, RedisFailure
-from leaderboard.worker.backoff import Backoff
+from leaderboard.store.redis.errors import BoardUnavailable
+from leaderboard.worker.backoff import take_turns
 from leaderboard.worker.seen import SeasonsSeen
 
 log = logging.getLogger(__name__)
@@ -78,23 +77,12 @@ async def run(
     pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime], seen: SeasonsSeen | None = None
 ) -> None:
     """Reset by schedule and archive seasons until `stop` is set."""
-    outage = Backoff("the stores (seasons)", stop=stop)
-    while not stop.is_set():
-        try:
-            turn = await once(pool, redis, now=clock())
-        except (DatabaseUnavailable, RedisFailure) as error:
-            await outage.wait(error)
-            continue
-        except Exception as error:
-            # Whatever it was, the ledger, in the same process, goes on.
-            log.exception("a turn of the seasons failed")
-            await outage.wait(error)
-            continue
-        outage.over()
+
+    async def turn() -> bool:
+        done = await once(pool, redis, now=clock())
         if seen is not None:
-            seen.archived(turn.archived)
-            seen.lag = turn.lag
-        if turn.archived == MOST:
-            continue
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            seen.archived(done.archived)
+            seen.lag = done.lag
+        return done.archived == MOST
+
+    await take_turns("seasons", turn, stop=stop, pause=LOOK_SECONDS)

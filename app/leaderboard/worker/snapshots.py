@@ -1,17 +1,16 @@
 """Snapshots of the boards that are looked at: from Redis to Postgres, once a second each, by one worker at a time."""
 
 import asyncio
-import contextlib
 import logging
 
 from leaderboard.domain.scores import plain
 from leaderboard.store.postgres import standings
-from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, transaction
+from leaderboard.store.postgres.pool import Pool, transaction
 from leaderboard.store.postgres.standings import ENTRIES, Entry, Taken, Wanted
 from leaderboard.store.redis import keys
-from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
+from leaderboard.store.redis.errors import UnexpectedReply
 from leaderboard.store.redis.scores import Page, Refusal, Scores
-from leaderboard.worker.backoff import Backoff
+from leaderboard.worker.backoff import take_turns
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +64,9 @@ async def _take(scores: Scores, wanted: Wanted) -> Taken | None:
 
 async def run(pool: Pool, scores: Scores, *, stop: asyncio.Event) -> None:
     """Take snapshots until `stop` is set."""
-    outage = Backoff("the stores (snapshots)", stop=stop)
-    while not stop.is_set():
-        try:
-            await once(pool, scores)
-        except (DatabaseUnavailable, RedisFailure) as error:
-            await outage.wait(error)
-            continue
-        except Exception as error:
-            # Whatever it was, it is the dashboard's: the ledger, in the same process, goes on.
-            log.exception("a turn of the snapshots failed")
-            await outage.wait(error)
-            continue
-        outage.over()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+    async def turn() -> bool:
+        await once(pool, scores)
+        return False
+
+    await take_turns("snapshots", turn, stop=stop, pause=LOOK_SECONDS)

@@ -122,12 +122,7 @@ export class Client {
 
   /** All entries from the best, `pageSize` in a request. */
   async *iterTop(leaderboard: string, options: { pageSize?: number } = {}): AsyncGenerator<Entry, void, undefined> {
-    let cursor: string | undefined;
-    do {
-      const page: Top = await this.top(leaderboard, { limit: options.pageSize ?? 100, cursor });
-      yield* page.entries;
-      cursor = page.nextCursor ?? undefined;
-    } while (cursor !== undefined);
+    for await (const page of pages((cursor) => this.top(leaderboard, { limit: options.pageSize ?? 100, cursor }))) yield* page.entries;
   }
 
   /** One user's score and rank. */
@@ -169,12 +164,7 @@ export class Client {
   }
 
   async *iterLeaderboards(options: { pageSize?: number } = {}): AsyncGenerator<Leaderboard, void, undefined> {
-    let cursor: string | undefined;
-    do {
-      const page: LeaderboardPage = await this.listLeaderboards({ limit: options.pageSize ?? 100, cursor });
-      yield* page.leaderboards;
-      cursor = page.nextCursor ?? undefined;
-    } while (cursor !== undefined);
+    for await (const page of pages((cursor) => this.listLeaderboards({ limit: options.pageSize ?? 100, cursor }))) yield* page.leaderboards;
   }
 
   /** Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict. */
@@ -210,12 +200,7 @@ export class Client {
   }
 
   async *iterSeasons(leaderboard: string, options: { pageSize?: number } = {}): AsyncGenerator<Season, void, undefined> {
-    let cursor: string | undefined;
-    do {
-      const page: Seasons = await this.seasons(leaderboard, { limit: options.pageSize ?? 100, cursor });
-      yield* page.seasons;
-      cursor = page.nextCursor ?? undefined;
-    } while (cursor !== undefined);
+    for await (const page of pages((cursor) => this.seasons(leaderboard, { limit: options.pageSize ?? 100, cursor }))) yield* page.seasons;
   }
 
   /**
@@ -236,12 +221,7 @@ export class Client {
   async *iterSeasonTop(
     leaderboard: string, season: number, options: { pageSize?: number } = {},
   ): AsyncGenerator<Entry, void, undefined> {
-    let cursor: string | undefined;
-    do {
-      const page: SeasonTop = await this.seasonTop(leaderboard, season, { limit: options.pageSize ?? 100, cursor });
-      yield* page.entries;
-      cursor = page.nextCursor ?? undefined;
-    } while (cursor !== undefined);
+    for await (const page of pages((cursor) => this.seasonTop(leaderboard, season, { limit: options.pageSize ?? 100, cursor }))) yield* page.entries;
   }
 
   /** The score and rank that one user ended a season with. */
@@ -261,12 +241,7 @@ export class Client {
 
   /** All that the project has of a user, `pageSize` records in a request. */
   async *iterUserData(user: string, options: { pageSize?: number } = {}): AsyncGenerator<UserRecord, void, undefined> {
-    let cursor: string | undefined;
-    do {
-      const page: UserData = await this.userData(user, { limit: options.pageSize ?? 100, cursor });
-      yield* page.records;
-      cursor = page.nextCursor ?? undefined;
-    } while (cursor !== undefined);
+    for await (const page of pages((cursor) => this.userData(user, { limit: options.pageSize ?? 100, cursor }))) yield* page.records;
   }
 
   /** Ask for a user to be erased from the whole project; read `erasure` until its state is "done". */
@@ -405,6 +380,18 @@ export class Client {
       await sleep(step.pause);
     }
   }
+}
+
+/** All pages; `read` takes the cursor of one, undefined for the first. */
+async function* pages<P extends { nextCursor: string | null }>(
+  read: (cursor: string | undefined) => Promise<P>,
+): AsyncGenerator<P, void, undefined> {
+  let cursor: string | undefined;
+  do {
+    const page: P = await read(cursor);
+    yield page;
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
 }
 
 /** The updates in requests' worth, each with the key of its request. */

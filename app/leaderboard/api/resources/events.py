@@ -1,7 +1,5 @@
 """``GET /v1/leaderboards/{leaderboard}/events``: what happened on a board, from the ledger in Postgres."""
 
-import base64
-import binascii
 import re
 from datetime import datetime
 from typing import ClassVar
@@ -9,12 +7,12 @@ from typing import ClassVar
 import falcon.asgi
 import msgspec
 
-from leaderboard.api import problems, queries
+from leaderboard.api import queries
 from leaderboard.api.context import KeyContext
-from leaderboard.api.problems import Problem
+from leaderboard.api.resources.leaderboards import board_of
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
-from leaderboard.store.postgres import boards, ledger
+from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.ledger import LedgerEvent, Position
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.redis.events import EventKind
@@ -31,7 +29,7 @@ KINDS = {
     EventKind.IMPORT: "import",
 }
 
-_CURSOR = re.compile(r"([0-9]{1,9}) ([0-9]{1,18})").fullmatch
+_CURSOR = re.compile(r"([0-9]{1,9}) ([0-9]{1,18})")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,10 +69,8 @@ class Events:
         user = queries.user_of(req, "user")
         limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=MAX_LIMIT)
         cursor = queries.text_of(req, "cursor")
-        before = None if cursor is None else _decode_cursor(cursor)
-        board = await boards.get(self._pool, context.project_id, key)
-        if board is None:
-            raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+        before = None if cursor is None else Position(*queries.unpack_cursor(cursor, _CURSOR))
+        board = await board_of(self._pool, context, key)
         # One more than asked for tells whether there is a next page.
         found = await ledger.newest(self._pool, board.id, member=user, before=before, limit=limit + 1)
         more, found = len(found) > limit, found[:limit]
@@ -83,7 +79,7 @@ class Events:
             EventsBody(
                 leaderboard=key,
                 events=[_body(event) for event in found],
-                next_cursor=_encode_cursor(found[-1].position) if more else None,
+                next_cursor=queries.pack_cursor(*found[-1].position) if more else None,
             )
         )
 
@@ -97,18 +93,3 @@ def _body(event: LedgerEvent) -> EventBody:
         submitted=None if event.submitted is None else plain(event.submitted),
         score=None if event.score is None else plain(event.score),
     )
-
-
-def _encode_cursor(position: Position) -> str:
-    text = f"{position.incarnation} {position.seq}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(text: str) -> Position:
-    try:
-        match = _CURSOR(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
-    except (ValueError, binascii.Error):
-        match = None
-    if match is None:
-        raise Problem(problems.INVALID_PARAMETER, "cursor is not one of ours: use next_cursor as it came")
-    return Position(int(match[1]), int(match[2]))

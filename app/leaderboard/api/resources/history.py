@@ -16,12 +16,13 @@ import msgspec
 from leaderboard.api import caching, problems, queries
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
+from leaderboard.api.resources.leaderboards import board_of
 from leaderboard.api.resources.reads import DEFAULT_LIMIT, EntryBody, percentile, user_in_path
 from leaderboard.domain.boards import Board
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.names import TenantId
 from leaderboard.domain.scores import plain
-from leaderboard.store.postgres import boards, history
+from leaderboard.store.postgres import history
 from leaderboard.store.postgres.pool import Pool
 
 PATIENCE = 2.0
@@ -99,10 +100,7 @@ class _History:
         self._past = past
 
     async def _board(self, context: KeyContext, leaderboard: str) -> Board:
-        key = queries.board(leaderboard)
-        board = await boards.get(self._past.pool, context.project_id, key)
-        if board is None:
-            raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+        board = await board_of(self._past.pool, context, queries.board(leaderboard))
         if board.spec.suspended:
             raise Problem(problems.BOARD_SUSPENDED)
         return board

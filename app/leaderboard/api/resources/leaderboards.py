@@ -13,7 +13,7 @@ from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
 from leaderboard.control.reconcile import Control
 from leaderboard.domain import names
-from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_change, check_spec
+from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_change, check_spec
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
@@ -73,11 +73,24 @@ def _enum(kind: type[_Enum], text: str, *, field: str) -> _Enum:
         raise Problem(problems.INVALID_REQUEST, f"{field} must be one of {takes}, got {text[:40]!r}") from None
 
 
-async def row_of(pool: Pool, context: KeyContext, key: str) -> BoardRow:
+async def board_of(pool: Pool, context: KeyContext, key: str) -> Board:
     """Return the board, or raise Problem 404."""
+    board = await boards.get(pool, context.project_id, key)
+    if board is None:
+        raise no_board(context, key)
+    return board
+
+
+def no_board(context: KeyContext, key: str) -> Problem:
+    """Return the problem that the project has no such board."""
+    return Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+
+
+async def row_of(pool: Pool, context: KeyContext, key: str) -> BoardRow:
+    """As `board_of`, with the dates."""
     row = await boards.get_row(pool, context.project_id, key)
     if row is None:
-        raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+        raise no_board(context, key)
     return row
 
 

@@ -10,14 +10,14 @@ from leaderboard.api import caching, problems, queries
 from leaderboard.api.bodies import BodyReader
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
-from leaderboard.api.resources.leaderboards import body_of, row_of
+from leaderboard.api.resources.leaderboards import board_of, body_of, row_of
 from leaderboard.api.resources.reads import EntryBody, percentile, user_in_path
 from leaderboard.control.reconcile import Control
 from leaderboard.domain.boards import MAX_SEASON, Board
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
 from leaderboard.domain.signatures import Signer, Statement, moment
-from leaderboard.store.postgres import boards, seasons
+from leaderboard.store.postgres import seasons
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.postgres.seasons import Season
 
@@ -107,16 +107,9 @@ class _Archive:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def _board(self, context: KeyContext, leaderboard: str) -> Board:
-        key = queries.board(leaderboard)
-        board = await boards.get(self._pool, context.project_id, key)
-        if board is None:
-            raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
-        return board
-
     async def _season(self, context: KeyContext, leaderboard: str, season: str) -> tuple[Board, Season]:
         """Return the board and a season of it whose standings can be read, or raise Problem 403, 404 or 503."""
-        board = await self._board(context, leaderboard)
+        board = await board_of(self._pool, context, queries.board(leaderboard))
         if board.spec.suspended:
             raise Problem(problems.BOARD_SUSPENDED)
         number = int(season) if season.isascii() and season.isdigit() and len(season) <= 10 else 0
@@ -139,7 +132,7 @@ class Seasons(_Archive):
         queries.known(req, "limit", "cursor")
         limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=MAX_LIMIT)
         before = queries.integer(req, "cursor", default=MAX_SEASON, minimum=1, maximum=MAX_SEASON)
-        board = await self._board(req.context.key, leaderboard)
+        board = await board_of(self._pool, req.context.key, queries.board(leaderboard))
         # One more than asked for tells whether there is a next page.
         found = await seasons.page(self._pool, board.id, before=before, limit=limit + 1)
         more, found = len(found) > limit, found[:limit]

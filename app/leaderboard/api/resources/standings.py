@@ -15,9 +15,10 @@ from leaderboard.api import problems, queries
 from leaderboard.api.context import KeyContext
 from leaderboard.api.live import Top
 from leaderboard.api.problems import Problem
+from leaderboard.api.resources.leaderboards import board_of
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.names import LeaderboardId, TenantId
-from leaderboard.store.postgres import boards, standings
+from leaderboard.store.postgres import standings
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.postgres.standings import ENTRIES, WANTED_SECONDS, Entry, Snapshot
 
@@ -62,9 +63,7 @@ class Snapshots:
 
         Raises Problem: no such board, suspended, no worker takes snapshots, or too many wait.
         """
-        board = await boards.get(self._pool, context.project_id, key)
-        if board is None:
-            raise Problem(problems.BOARD_NOT_FOUND, f"the project {context.project!r} has no leaderboard {key!r}")
+        board = await board_of(self._pool, context, key)
         if board.spec.suspended:
             raise Problem(problems.BOARD_SUSPENDED)
         if not member:

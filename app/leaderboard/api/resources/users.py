@@ -3,8 +3,6 @@
 With API keys only, not with sessions of the dashboard: these are a back end's, which knows whose ids they are.
 """
 
-import base64
-import binascii
 import re
 from datetime import datetime
 from typing import ClassVar
@@ -34,7 +32,7 @@ MAX_LIMIT = 1_000
 MAX_LINES = 1_000
 """Boards that one answer lists of an erasure; all are in its sums."""
 
-_CURSOR = re.compile(r"([0-9]{1,18}) ([0-2]) (-1|[0-9]{1,18}) ([0-9]{1,18})").fullmatch
+_CURSOR = re.compile(r"([0-9]{1,18}) ([0-2]) (-1|[0-9]{1,18}) ([0-9]{1,18})")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -153,7 +151,9 @@ class MemberData:
             limit=limit,
         )
         resp.set_header("Cache-Control", "no-store")
-        resp.data = _encode(DataBody(name, [_record(each) for each in found], None if on is None else _cursor(on)))
+        resp.data = _encode(
+            DataBody(name, [_record(each) for each in found], None if on is None else queries.pack_cursor(*on))
+        )
 
 
 class MemberErasure:
@@ -274,15 +274,6 @@ def _record(found: exports.Record) -> StandingRecord | CheckpointRecord | Season
     raise TypeError(f"{type(found).__name__} is no record of the API")
 
 
-def _cursor(on: Cursor) -> str:
-    return base64.urlsafe_b64encode(" ".join(map(str, map(int, on))).encode()).decode().rstrip("=")
-
-
 def _decode_cursor(text: str) -> Cursor:
-    try:
-        match = _CURSOR(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
-    except (ValueError, binascii.Error):
-        match = None
-    if match is None:
-        raise Problem(problems.INVALID_PARAMETER, "cursor is not one of ours: use next_cursor as it came")
-    return Cursor(int(match[1]), Stage(int(match[2])), int(match[3]), int(match[4]))
+    board, stage, first, second = queries.unpack_cursor(text, _CURSOR)
+    return Cursor(board, Stage(stage), first, second)

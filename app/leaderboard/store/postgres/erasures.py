@@ -16,12 +16,10 @@ from psycopg import sql
 from leaderboard.domain.boards import TiePolicy
 from leaderboard.domain.erasures import Erasure, ErasureState, Line, Touched
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
-from leaderboard.store.postgres import standings
+from leaderboard.store.postgres import ledger, seasons, standings
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
-from leaderboard.store.postgres.seasons import Final, Seal
+from leaderboard.store.postgres.seasons import Seal
 from leaderboard.store.redis import keys
-
-FETCH_ROWS = 10_000
 
 _COLUMNS = (
     "e.id, e.project_id, e.digest, e.state, e.member, e.requested_by, e.requested_at, e.attempts, e.waits_for,"
@@ -319,16 +317,7 @@ def _newest(member: str) -> str:
 
 # One statement, so that all of it is of one moment: what the ledger says of the member, and what is renamed.
 _RENAME = f"""
-WITH cut AS MATERIALIZED (
-    SELECT incarnation, seq FROM (
-        (SELECT incarnation, seq FROM score_events WHERE leaderboard_id = %(board)s AND kind IN ('x', 'd')
-         ORDER BY incarnation DESC, seq DESC LIMIT 1)
-        UNION ALL
-        SELECT cut_incarnation, cut_seq FROM score_checkpoint_heads WHERE leaderboard_id = %(board)s
-        UNION ALL
-        SELECT 0, 0::bigint
-    ) cuts ORDER BY incarnation DESC, seq DESC LIMIT 1
-), newest AS MATERIALIZED (
+WITH cut AS MATERIALIZED ({ledger.cut_of("%(board)s")}), newest AS MATERIALIZED (
     SELECT incarnation, seq, score FROM (
         {_newest("%(member)s")} UNION ALL {_newest("%(pseudonym)s")} UNION ALL
         SELECT incarnation, seq, score FROM score_checkpoints
@@ -399,14 +388,8 @@ async def _rename_final(
     if not renamed.rowcount:
         return
     seal = Seal()
-    async with conn.cursor("resealed", scrollable=False) as cursor:
-        cursor.itersize = FETCH_ROWS
-        await cursor.execute(
-            f"SELECT place, rank, member, score FROM season_standings {of} ORDER BY place",  # noqa: S608 - a constant
-            (board_id, season),
-        )
-        async for row in cursor:
-            seal.add(Final(*row))
+    async for line in seasons.read(conn, board_id, season):
+        seal.add(line)
     await conn.execute(
         f"UPDATE seasons SET checksum = %s, erased = erased + 1 {of}",  # noqa: S608 - a constant
         (seal.sealed().checksum, board_id, season),

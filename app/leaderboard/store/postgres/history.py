@@ -21,6 +21,7 @@ from leaderboard.domain.boards import BoardSpec, SortOrder, TiePolicy
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
+from leaderboard.store.postgres.seasons import Final
 
 STATEMENT_SECONDS = 3.0
 """How long one statement may take. Less than `ledger.DROP_LOCK_TIMEOUT`, so that a drop waits it out."""
@@ -50,15 +51,6 @@ class Gone(HistoryError):
 
 class TooCostly(HistoryError):
     """Reading it took longer than STATEMENT_SECONDS, and was given up."""
-
-
-class Line(NamedTuple):
-    """One line of a board, best first: `place` counts lines from 1, `rank` repeats where equal scores share one."""
-
-    place: int
-    rank: int
-    member: str
-    score: float
 
 
 class Standing(NamedTuple):
@@ -128,7 +120,7 @@ FROM state m CROSS JOIN state s WHERE m.member = %(member)s GROUP BY m.score
 
 async def top(
     database: Database, board_id: LeaderboardId, spec: BoardSpec, *, at: datetime, after: int, limit: int
-) -> tuple[int, list[Line]]:
+) -> tuple[int, list[Final]]:
     """Return how many were on the board as of `at`, and up to `limit` of its lines past place `after`.
 
     Raises NotYet, Gone, TooCostly; DatabaseUnavailable.
@@ -137,7 +129,7 @@ async def top(
     async with _moment(database, board_id, at=at) as conn:
         rows = await _all(conn, top_query(spec), values)
     total, ahead = rows[0][:2]
-    lines: list[Line] = []
+    lines: list[Final] = []
     for place, (_, _, member, score) in enumerate(rows, after + 1):
         if member is None:
             break  # past the end
@@ -147,7 +139,7 @@ async def top(
                 rank = ahead + 1
             elif score == lines[-1].score:
                 rank = lines[-1].rank
-        lines.append(Line(place, rank, member, score))
+        lines.append(Final(place, rank, member, score))
     return total, lines
 
 

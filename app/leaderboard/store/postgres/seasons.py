@@ -177,16 +177,9 @@ async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: A
                 written.add(line)
                 await copy.write_row((board_id, number, *line))
     sealed, there = written.sealed(), Seal()
-    async with conn.cursor("final", scrollable=False) as cursor:
-        cursor.itersize = FETCH_ROWS
-        await cursor.execute(
-            "SELECT place, rank, member, score FROM season_standings WHERE leaderboard_id = %s AND season = %s"
-            " ORDER BY place",
-            (board_id, number),
-        )
-        async for row in cursor:
-            await pace.line()
-            there.add(Final(*row))
+    async for line in read(conn, board_id, number):
+        await pace.line()
+        there.add(line)
     if there.sealed() != sealed:
         raise NotSealed(f"season {number} of board {board_id}: what was written down is not what was read")
     done = await conn.execute(
@@ -197,6 +190,19 @@ async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: A
     if done.rowcount != 1:
         raise NotSealed(f"season {number} of board {board_id} is gone, or was archived by another")
     return sealed
+
+
+async def read(conn: Connection, board_id: LeaderboardId, number: int) -> AsyncIterator[Final]:
+    """Yield all lines of the final standings in order, through a cursor: inside a transaction of the caller's."""
+    async with conn.cursor("final", scrollable=False) as cursor:
+        cursor.itersize = FETCH_ROWS
+        await cursor.execute(
+            "SELECT place, rank, member, score FROM season_standings WHERE leaderboard_id = %s AND season = %s"
+            " ORDER BY place",
+            (board_id, number),
+        )
+        async for row in cursor:
+            yield Final(*row)
 
 
 async def top(database: Database, board_id: LeaderboardId, number: int, *, after: int, limit: int) -> list[Final]:

@@ -5,18 +5,17 @@ Not hot: redis-py. What one request does to one board is in `scores.py`.
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable
+from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, redis_failures
 from leaderboard.store.redis.scripts import Script
 
 ORDER_CHARS = 12
@@ -91,12 +90,21 @@ def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
         yield chunk
 
 
-@asynccontextmanager
-async def _redis_failures() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise RedisUnavailable(f"Redis did not do it: {error}") from error
+async def best_first(redis: Redis, name: str, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
+    """Yield (user, score) of what is under `name`, a board or a season of it, best first, in chunks.
+
+    Under writes it is not one moment's. Raises RedisUnavailable.
+    """
+    start, cut = 0, ORDER_CHARS if spec.tie_policy is TiePolicy.FIRST_TO_REACH else 0
+    descending = spec.sort_order is SortOrder.DESCENDING
+    while True:
+        async with redis_failures():
+            chunk: Any = await redis.zrange(name, start, start + _CHUNK - 1, desc=descending, withscores=True)
+        for member, score in chunk:
+            yield member.decode()[cut:], score
+        if len(chunk) < _CHUNK:
+            return
+        start += _CHUNK
 
 
 class BoardAdmin:
@@ -110,7 +118,7 @@ class BoardAdmin:
 
     async def write_meta(self, board_key: str, board: Board, *, state: BoardState) -> None:
         """Write the board's rules; the sequence that is there stays."""
-        async with _redis_failures():
+        async with redis_failures():
             pipe = self._redis.pipeline(transaction=True)
             pipe.hset(keys.meta(board_key), mapping=_fields(board, state=state))
             pipe.hsetnx(keys.meta(board_key), "seq", 0)
@@ -123,7 +131,7 @@ class BoardAdmin:
 
     async def read_metas(self, board_keys: Sequence[str]) -> list[BoardMeta | None]:
         """Return the meta of each board in one round trip. One that is not as we write it counts as none."""
-        async with _redis_failures():
+        async with redis_failures():
             pipe = self._redis.pipeline(transaction=False)
             for board_key in board_keys:
                 pipe.hgetall(keys.meta(board_key))
@@ -131,7 +139,7 @@ class BoardAdmin:
 
     async def snapshots(self, board_keys: Sequence[str]) -> list[Snapshot]:
         """Return what there is of each board in one round trip. What is of one board may be of different moments."""
-        async with _redis_failures():
+        async with redis_failures():
             pipe = self._redis.pipeline(transaction=False)
             for board_key in board_keys:
                 _ask_snapshot(pipe, board_key)
@@ -140,14 +148,14 @@ class BoardAdmin:
 
     async def snapshot(self, board_key: str) -> Snapshot:
         """Return what there is of the board, all of one moment."""
-        async with _redis_failures():
+        async with redis_failures():
             pipe = self._redis.pipeline(transaction=True)
             _ask_snapshot(pipe, board_key)
             return _snapshot(await pipe.execute(raise_on_error=False))
 
     async def discard(self, board_key: str) -> None:
         """Remove whatever is under the board's names, without an event. Nobody can use the board then."""
-        async with _redis_failures():
+        async with redis_failures():
             await self._redis.unlink(keys.meta(board_key), board_key, keys.order(board_key))
 
     async def open(self, boards: Sequence[tuple[str, Board, BoardState]]) -> list[bool]:
@@ -156,7 +164,7 @@ class BoardAdmin:
         False for one that has a meta, its own or another's: nothing was changed then. Each is one step, so that it is
         safe against whoever does the same.
         """
-        async with _redis_failures():
+        async with redis_failures():
             try:
                 return await self._open(boards)
             except NoScriptError:
@@ -187,28 +195,18 @@ class BoardAdmin:
             raise BoardUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
         return bool(done != b"season-over")
 
-    async def season_entries(self, board_key: str, season: int, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
-        """Yield (user, score) of a season that is over, best first, in chunks of one command each."""
-        name, start = keys.season(board_key, season), 0
-        cut = ORDER_CHARS if spec.tie_policy is TiePolicy.FIRST_TO_REACH else 0
-        descending = spec.sort_order is SortOrder.DESCENDING
-        while True:
-            async with _redis_failures():
-                chunk: Any = await self._redis.zrange(name, start, start + _CHUNK - 1, desc=descending, withscores=True)
-            for member, score in chunk:
-                yield member.decode()[cut:], score
-            if len(chunk) < _CHUNK:
-                return
-            start += _CHUNK
+    def season_entries(self, board_key: str, season: int, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
+        """Yield (user, score) of a season that is over, best first."""
+        return best_first(self._redis, keys.season(board_key, season), spec)
 
     async def has_season(self, board_key: str, season: int) -> bool:
         """Whether Redis has entries of a season that is over."""
-        async with _redis_failures():
+        async with redis_failures():
             return bool(await self._redis.exists(keys.season(board_key, season)))
 
     async def drop_season(self, board_key: str, season: int) -> None:
         """Remove the entries of a season that is over."""
-        async with _redis_failures():
+        async with redis_failures():
             await self._redis.unlink(keys.season(board_key, season))
 
     async def trim(self, board_key: str, *, nonce: str, counter: int) -> int:
@@ -225,7 +223,7 @@ class BoardAdmin:
         """
         found: dict[str, tuple[float, str]] = {}
         start = 0
-        async with _redis_failures():
+        async with redis_failures():
             while True:
                 chunk: Any = await self._redis.zrange(board_key, start, start + _CHUNK - 1, withscores=True)
                 if not chunk:
@@ -241,7 +239,7 @@ class BoardAdmin:
 
     async def orders(self, board_key: str) -> dict[str, str]:
         """Return the order hash of a first_to_reach board, user -> prefix; it must agree with `entries`."""
-        async with _redis_failures():
+        async with redis_failures():
             return {
                 user.decode(): order.decode()
                 async for user, order in self._redis.hscan_iter(keys.order(board_key), count=_CHUNK)
@@ -254,7 +252,7 @@ class BoardAdmin:
     async def close(self, board_key: str) -> str:
         """Keep everybody from the board, there or not, and return the token for restoring it."""
         token = secrets.token_hex(8)
-        async with _redis_failures():
+        async with redis_failures():
             fields: dict[Any, Any] = {"state": str(BoardState.REBUILDING), _RESTORER: token}
             await self._redis.hset(keys.meta(board_key), mapping=fields)
         return token
@@ -286,7 +284,7 @@ class BoardAdmin:
         self, script: Script, board_key: str, args: Sequence[str | int], *, also: tuple[str, ...] = ()
     ) -> Any:
         names = [board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX, *also]
-        async with _redis_failures():
+        async with redis_failures():
             try:
                 return await self._redis.evalsha(script.sha, len(names), *names, *args)
             except NoScriptError:

@@ -10,6 +10,11 @@
 The API answers 503 to the first two, each with its own problem type, and never takes one for the other.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.exceptions import RedisError
+
 
 class RedisFailure(Exception):
     """Redis did not do what was asked."""
@@ -33,3 +38,12 @@ class InDoubt(RedisFailure):
 
 class UnexpectedReply(RedisFailure):
     """An error reply that no state of a healthy installation explains."""
+
+
+@asynccontextmanager
+async def redis_failures() -> AsyncIterator[None]:
+    """Let what redis-py raises inside the block be RedisUnavailable: for calls that may be made again as they are."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise RedisUnavailable(f"Redis did not do it: {error}") from error

@@ -3,23 +3,20 @@
 Not hot: redis-py. Every method raises RedisUnavailable when Redis fails.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from leaderboard.domain.boards import BoardSpec, SortOrder, TiePolicy
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.boards import ORDER_CHARS
-from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.errors import redis_failures
 from leaderboard.store.redis.events import EventIds
 
 CHUNK = 250
 """Members of one script call: about 2 ms of Redis's time. At most 255, which is what one trim can take back."""
-_READ = 2_000
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +78,8 @@ class Imports:
 
     async def progress(self, board_key: str) -> Progress | None:
         """Return how far the last import into the board is; None where none is known."""
-        try:
+        async with redis_failures():
             raw: Any = await self._redis.hgetall(keys.importing(board_key))
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
         if not raw:
             return None
         names = {field: value.decode() for field, value in raw.items()}
@@ -92,10 +87,8 @@ class Imports:
 
     async def forget(self, board_key: str) -> None:
         """Let the next import begin anew."""
-        try:
+        async with redis_failures():
             await self._redis.unlink(keys.importing(board_key))
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
 
     async def apply(self, plan: Plan, *, at: int, users: Sequence[str], scores: Sequence[float]) -> Chunk | str:
         """Put up to CHUNK members on the board, those after the first `at`, with their events.
@@ -108,38 +101,14 @@ class Imports:
         args: list[Any] = [self._outbox_max, self._ids.nonce, self._ids.take(len(users)), plan.board_id, plan.season]
         args += [plan.id, at, plan.total, "o" if plan.overwrite else "", plan.source, *users, *map(repr, scores)]
         script = scripts.IMPORT
-        try:
+        async with redis_failures():
             try:
                 reply: Any = await self._redis.evalsha(script.sha, len(names), *names, *args)
             except NoScriptError:
                 reply = await self._redis.eval(script.text, len(names), *names, *args)
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
         return reply.decode() if isinstance(reply, bytes) else Chunk(*reply)
 
     async def waits(self, entry: bytes) -> bool:
         """Whether the entry is in the outbox: not in the ledger yet."""
-        try:
+        async with redis_failures():
             return bool(await self._redis.xrange(keys.OUTBOX, entry, entry))
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
-
-
-async def best_first(redis: Redis, board_key: str, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
-    """Yield (user, score) of a board, best first, in chunks. Under writes it is not one moment's."""
-    start, cut = 0, ORDER_CHARS if spec.tie_policy is TiePolicy.FIRST_TO_REACH else 0
-    descending = spec.sort_order is SortOrder.DESCENDING
-    while True:
-        try:
-            chunk: Any = await redis.zrange(board_key, start, start + _READ - 1, desc=descending, withscores=True)
-        except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
-        for member, score in chunk:
-            yield member.decode()[cut:], score
-        if len(chunk) < _READ:
-            return
-        start += _READ
-
-
-def _unavailable(error: Exception) -> RedisUnavailable:
-    return RedisUnavailable(f"Redis did not do it: {error}")

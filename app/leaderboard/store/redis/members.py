@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from leaderboard.domain.boards import TiePolicy
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.redis import events, keys, scripts
 from leaderboard.store.redis.boards import ORDER_CHARS
-from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.errors import redis_failures
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.scripts import Script
 
@@ -73,18 +73,14 @@ class MemberStore:
         await self._each(scripts.ERASE, calls)
 
     async def _unavailable(self, board_key: str) -> Unavailable:
-        try:
+        async with redis_failures():
             return Unavailable(restoring=bool(await self._redis.hexists(keys.meta(board_key), "state")))
-        except RedisError as error:
-            raise RedisUnavailable(f"Redis did not do it: {error}") from error
 
     async def _each(self, script: Script, calls: Sequence[tuple[str, tuple[str | int, ...]]]) -> list[Any]:
         answers: list[Any] = []
-        try:
+        async with redis_failures():
             for at in range(0, len(calls), _TOGETHER):
                 answers += await self._together(script, calls[at : at + _TOGETHER])
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis did not do it: {error}") from error
         return answers
 
     async def _together(self, script: Script, calls: Sequence[tuple[str, tuple[str | int, ...]]]) -> list[Any]:
@@ -107,14 +103,12 @@ class MemberStore:
     async def in_season(self, board_key: str, season: int, user: str, tie: TiePolicy) -> bool:
         """Whether the entries of a season that are still in Redis have the user. Reads all of them where it must."""
         name = keys.season(board_key, season)
-        try:
+        async with redis_failures():
             if tie is not TiePolicy.FIRST_TO_REACH:
                 return await self._redis.zscore(name, user) is not None
             async for member, _ in self._redis.zscan_iter(name, match="?" * ORDER_CHARS + _literal(user), count=2_000):
                 if member[ORDER_CHARS:] == user.encode():
                     return True
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis did not do it: {error}") from error
         return False
 
     # -- what could not be stored
@@ -123,7 +117,7 @@ class MemberStore:
         """Return the entries, set aside by the worker, that name the user and a board by its number."""
         found: list[SetAside] = []
         start = "-"
-        try:
+        async with redis_failures():
             while True:
                 chunk: Any = await self._redis.xrange(keys.SET_ASIDE, min=start, count=_ENTRIES)
                 for entry_id, fields in chunk:
@@ -133,17 +127,13 @@ class MemberStore:
                 if len(chunk) < _ENTRIES:
                     return found
                 start = "(" + chunk[-1][0].decode()
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis did not do it: {error}") from error
 
     async def drop_set_aside(self, entries: Iterable[SetAside]) -> None:
         """Remove entries of the stream of what cannot be stored."""
         ids = [entry.id for entry in entries]
-        try:
+        async with redis_failures():
             if ids:
                 await self._redis.xdel(keys.SET_ASIDE, *ids)
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis did not do it: {error}") from error
 
 
 def _names(payload: bytes, user: bytes) -> LeaderboardId | None:

@@ -20,6 +20,7 @@ from leaderboard_sdk.answers import (
     Leaderboard,
     LeaderboardPage,
     Members,
+    Page,
     Rank,
     ResetRule,
     Season,
@@ -41,6 +42,7 @@ from leaderboard_sdk.transport import lost
 from leaderboard_sdk.watching import SILENCE, Watch
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Page)
 
 
 class AsyncClient:
@@ -130,14 +132,9 @@ class AsyncClient:
 
     async def iter_top(self, leaderboard: str, *, page_size: int = 100) -> AsyncIterator[Entry]:
         """Go through all entries from the best, `page_size` in a request."""
-        cursor: str | None = None
-        while True:
-            page = await self.top(leaderboard, limit=page_size, cursor=cursor)
+        async for page in _pages(lambda cursor: self.top(leaderboard, limit=page_size, cursor=cursor)):
             for entry in page.entries:
                 yield entry
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def watch_top(self, leaderboard: str, *, limit: int | None = None) -> AsyncIterator[Top]:
         """Follow the best entries: the top now, and again whenever it changed, at most once a second.
@@ -206,14 +203,9 @@ class AsyncClient:
 
     async def iter_leaderboards(self, *, page_size: int = 100) -> AsyncIterator[Leaderboard]:
         """Go through all leaderboards of the project."""
-        cursor: str | None = None
-        while True:
-            page = await self.list_leaderboards(limit=page_size, cursor=cursor)
+        async for page in _pages(lambda cursor: self.list_leaderboards(limit=page_size, cursor=cursor)):
             for leaderboard in page.leaderboards:
                 yield leaderboard
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def create_leaderboard(
         self,
@@ -273,14 +265,9 @@ class AsyncClient:
 
     async def iter_seasons(self, leaderboard: str, *, page_size: int = 100) -> AsyncIterator[Season]:
         """Go through all seasons that are over, newest first."""
-        cursor: str | None = None
-        while True:
-            page = await self.seasons(leaderboard, limit=page_size, cursor=cursor)
+        async for page in _pages(lambda cursor: self.seasons(leaderboard, limit=page_size, cursor=cursor)):
             for season in page.seasons:
                 yield season
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def season(self, leaderboard: str, season: int) -> SignedSeason:
         """Read how many a season ended with, the checksum over all of them, and the signature.
@@ -297,14 +284,9 @@ class AsyncClient:
 
     async def iter_season_top(self, leaderboard: str, season: int, *, page_size: int = 100) -> AsyncIterator[Entry]:
         """Go through all entries that a season ended with."""
-        cursor: str | None = None
-        while True:
-            page = await self.season_top(leaderboard, season, limit=page_size, cursor=cursor)
+        async for page in _pages(lambda cursor: self.season_top(leaderboard, season, limit=page_size, cursor=cursor)):
             for entry in page.entries:
                 yield entry
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
         """Read the score and rank that one user ended a season with."""
@@ -320,14 +302,9 @@ class AsyncClient:
 
     async def iter_user_data(self, user: str, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
         """Go through all that the project has of a user, `page_size` records in a request."""
-        cursor: str | None = None
-        while True:
-            page = await self.user_data(user, limit=page_size, cursor=cursor)
+        async for page in _pages(lambda cursor: self.user_data(user, limit=page_size, cursor=cursor)):
             for record in page.records:
                 yield record
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def erase_user(self, user: str) -> Erasure:
         """Ask for a user to be erased from the whole project; read `erasure` until its state is ``done``."""
@@ -388,3 +365,14 @@ class AsyncClient:
             if isinstance(step, Done):
                 return step.value
             await self._sleep(step.seconds)
+
+
+async def _pages(read: Callable[[str | None], Awaitable[P]]) -> AsyncIterator[P]:
+    """Yield all pages; `read` takes the cursor of one, None for the first."""
+    cursor: str | None = None
+    while True:
+        page = await read(cursor)
+        yield page
+        cursor = page.next_cursor
+        if cursor is None:
+            return

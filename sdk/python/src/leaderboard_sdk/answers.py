@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from leaderboard_sdk.errors import ApiError, of_problem
 
@@ -26,6 +26,14 @@ class Update:
         number = {"score": self.score} if self.increment is None else {"increment": self.increment}
         season = {} if self.season is None else {"season": self.season}
         return {"leaderboard": self.leaderboard, "user": self.user, **number, **season}
+
+
+class Page(Protocol):
+    """One page of several; `next_cursor` is None on the last."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """What the next page is asked for with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

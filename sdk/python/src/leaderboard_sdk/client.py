@@ -20,6 +20,7 @@ from leaderboard_sdk.answers import (
     Leaderboard,
     LeaderboardPage,
     Members,
+    Page,
     Rank,
     ResetRule,
     Season,
@@ -40,6 +41,7 @@ from leaderboard_sdk.transport import lost
 from leaderboard_sdk.watching import SILENCE, Watch
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Page)
 
 
 class Client:
@@ -129,13 +131,8 @@ class Client:
 
     def iter_top(self, leaderboard: str, *, page_size: int = 100) -> Iterator[Entry]:
         """Go through all entries from the best, `page_size` in a request."""
-        cursor: str | None = None
-        while True:
-            page = self.top(leaderboard, limit=page_size, cursor=cursor)
+        for page in _pages(lambda cursor: self.top(leaderboard, limit=page_size, cursor=cursor)):
             yield from page.entries
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def watch_top(self, leaderboard: str, *, limit: int | None = None) -> Iterator[Top]:
         """Follow the best entries: the top now, and again whenever it changed, at most once a second.
@@ -203,13 +200,8 @@ class Client:
 
     def iter_leaderboards(self, *, page_size: int = 100) -> Iterator[Leaderboard]:
         """Go through all leaderboards of the project."""
-        cursor: str | None = None
-        while True:
-            page = self.list_leaderboards(limit=page_size, cursor=cursor)
+        for page in _pages(lambda cursor: self.list_leaderboards(limit=page_size, cursor=cursor)):
             yield from page.leaderboards
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def create_leaderboard(
         self,
@@ -269,13 +261,8 @@ class Client:
 
     def iter_seasons(self, leaderboard: str, *, page_size: int = 100) -> Iterator[Season]:
         """Go through all seasons that are over, newest first."""
-        cursor: str | None = None
-        while True:
-            page = self.seasons(leaderboard, limit=page_size, cursor=cursor)
+        for page in _pages(lambda cursor: self.seasons(leaderboard, limit=page_size, cursor=cursor)):
             yield from page.seasons
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def season(self, leaderboard: str, season: int) -> SignedSeason:
         """Read how many a season ended with, the checksum over all of them, and the signature.
@@ -292,13 +279,8 @@ class Client:
 
     def iter_season_top(self, leaderboard: str, season: int, *, page_size: int = 100) -> Iterator[Entry]:
         """Go through all entries that a season ended with."""
-        cursor: str | None = None
-        while True:
-            page = self.season_top(leaderboard, season, limit=page_size, cursor=cursor)
+        for page in _pages(lambda cursor: self.season_top(leaderboard, season, limit=page_size, cursor=cursor)):
             yield from page.entries
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
         """Read the score and rank that one user ended a season with."""
@@ -314,13 +296,8 @@ class Client:
 
     def iter_user_data(self, user: str, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Go through all that the project has of a user, `page_size` records in a request."""
-        cursor: str | None = None
-        while True:
-            page = self.user_data(user, limit=page_size, cursor=cursor)
+        for page in _pages(lambda cursor: self.user_data(user, limit=page_size, cursor=cursor)):
             yield from page.records
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def erase_user(self, user: str) -> Erasure:
         """Ask for a user to be erased from the whole project; read `erasure` until its state is ``done``."""
@@ -381,3 +358,14 @@ class Client:
             if isinstance(step, Done):
                 return step.value
             self._sleep(step.seconds)
+
+
+def _pages(read: Callable[[str | None], P]) -> Iterator[P]:
+    """Yield all pages; `read` takes the cursor of one, None for the first."""
+    cursor: str | None = None
+    while True:
+        page = read(cursor)
+        yield page
+        cursor = page.next_cursor
+        if cursor is None:
+            return
