@@ -7,7 +7,7 @@ import pytest
 
 from leaderboard.local.process import wait_until
 from support.platform import Platform, served_platform
-from support.servers import PostgresServer, RedisServer
+from support.servers import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +15,11 @@ def served(
     request: pytest.FixtureRequest,
     postgres: PostgresServer,
     _template: str,
-    redis_server: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
     """API and worker on stores of the module's own, once the worker has said how far the ledger is."""
     name = "sdk_" + request.module.__name__.rpartition(".")[2]
-    with served_platform(tmp_path_factory.mktemp(name), postgres, redis_server, template=_template) as platform:
+    with served_platform(tmp_path_factory.mktemp(name), postgres, template=_template) as platform:
         with psycopg.connect(platform.database, autocommit=True) as conn:
             asked = "SELECT EXISTS (SELECT 1 FROM ledger_progress)"
             assert wait_until(lambda: conn.execute(asked).fetchone() == (True,), seconds=30, pause=0.05)

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import redis as redis_py
-
 from leaderboard.local.process import LOOPBACK, Child, Log, children, free_port, wait_until, with_death_signal
 from leaderboard.local.up import opener
-from support.servers import PostgresServer, RedisServer
+from support import servers
+from support.servers import PostgresServer
 
 READY_SECONDS = 30.0
 
@@ -146,20 +145,21 @@ class Platform:
 
 
 @contextlib.contextmanager
-def served_platform(
-    folder: Path, postgres: PostgresServer, redis_server: RedisServer, *, template: str, **how: Any
-) -> Iterator[Platform]:
-    """Run a Platform on a database named as `folder` is and on an emptied Redis; `how` are its other arguments."""
-    with redis_py.Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    database = postgres.create_database(folder.name, template=template)
-    platform = Platform(folder, redis_url=redis_server.url, database=database, **how)
-    try:
-        platform.start()
-        yield platform
-    finally:
-        platform.stop()
-        postgres.drop_database(folder.name)
+def served_platform(folder: Path, postgres: PostgresServer, *, template: str, **how: Any) -> Iterator[Platform]:
+    """Run a Platform on a database named as `folder` is and a Redis of its own; `how` are its other arguments.
+
+    Not on the session's Redis: a test beside it empties that, and the workers of two platforms on one Redis take each
+    other's events.
+    """
+    with servers.redis(folder / "redis", appendfsync=None) as redis_server:
+        database = postgres.create_database(folder.name, template=template)
+        platform = Platform(folder, redis_url=redis_server.url, database=database, **how)
+        try:
+            platform.start()
+            yield platform
+        finally:
+            platform.stop()
+            postgres.drop_database(folder.name)
 
 
 class MakePlatform(Protocol):

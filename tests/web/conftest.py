@@ -15,7 +15,7 @@ from visits import AXE, Visit
 from support.chromium import ARGUMENTS, find_chromium
 from support.platform import Platform, served_platform
 from support.programs import say_to
-from support.servers import PostgresServer, RedisServer
+from support.servers import PostgresServer
 from support.tenants import Tenant, make_tenant
 
 
@@ -44,12 +44,11 @@ def served(
     request: pytest.FixtureRequest,
     postgres: PostgresServer,
     _template: str,
-    redis_server: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
     """API and worker on stores of the module's own."""
     folder = tmp_path_factory.mktemp("web_" + request.module.__name__.rpartition(".")[2])
-    with served_platform(folder, postgres, redis_server, template=_template) as platform:
+    with served_platform(folder, postgres, template=_template) as platform:
         yield platform
 
 

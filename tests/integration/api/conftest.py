@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `api_helpers`; importlib m
 from api_helpers import Client
 
 from support.platform import Platform, served_platform
-from support.servers import PostgresServer, RedisServer
+from support.servers import PostgresServer
 from support.tenants import Tenant, make_tenant
 
 
@@ -21,14 +21,13 @@ def served(
     request: pytest.FixtureRequest,
     postgres: PostgresServer,
     _template: str,
-    redis_server: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
     """API (two workers) and worker on stores of the module's own; `WORKERS` and `ENV` of the module change them."""
     name = "api_" + request.module.__name__.rpartition(".")[2]
     workers, env = getattr(request.module, "WORKERS", 2), getattr(request.module, "ENV", None)
     folder = tmp_path_factory.mktemp(name)
-    with served_platform(folder, postgres, redis_server, template=_template, workers=workers, env=env) as platform:
+    with served_platform(folder, postgres, template=_template, workers=workers, env=env) as platform:
         yield platform
 
 

@@ -230,33 +230,32 @@ def test_a_key_is_made_and_its_public_half_shown():
 def test_an_old_key_verifies_what_it_signed_and_without_one_nothing_is_signed(make_platform, tenant, tmp_path):
     platform = make_platform(env=ENV)
     mine = tenant(platform)
-    client = Client(platform.url, mine.key)
-    client.add("global", ("a", 1))
-    end(client)
-    asked = [*of(client, "global"), "-o"]
-    key = {"LEADERBOARD_KEY": client.key}
-    leaderboard("export-standings", *asked, tmp_path / "old", **key)
-    seed = new_seed()
-    public = Signer(seed).public_key
-    for given in (seed, ""):
-        client.close()
-        platform.stop_api()
-        platform.env["LEADERBOARD_SIGNING_KEY"] = given
-        platform.start_api()
-        season = client.get(SEASON).json()
-        if given:
-            assert season["public_key"] == public
-            leaderboard("export-standings", *asked, tmp_path / "new", **key)
-            leaderboard("verify-standings", tmp_path / "new", "--public-key", public)
-            leaderboard("verify-standings", tmp_path / "new", "--public-key", PUBLIC, "--public-key", public)
-            leaderboard("verify-standings", tmp_path / "new", "--public-key", PUBLIC, code=1)
-        else:
-            assert (season["signature"], season["public_key"]) == (None, None)
-            assert "; unsigned" in leaderboard("export-standings", *asked, tmp_path / "none", **key)
-            said = leaderboard("verify-standings", tmp_path / "none", "--public-key", PUBLIC, code=1)
-            assert "unsigned" in said
-        assert f"signed with {PUBLIC}" in leaderboard("verify-standings", tmp_path / "old", "--public-key", PUBLIC)
-    client.close()
+    with contextlib.closing(Client(platform.url, mine.key)) as client:
+        client.add("global", ("a", 1))
+        end(client)
+        asked = [*of(client, "global"), "-o"]
+        key = {"LEADERBOARD_KEY": client.key}
+        leaderboard("export-standings", *asked, tmp_path / "old", **key)
+        seed = new_seed()
+        public = Signer(seed).public_key
+        for given in (seed, ""):
+            client.close()
+            platform.stop_api()
+            platform.env["LEADERBOARD_SIGNING_KEY"] = given
+            platform.start_api()
+            season = client.get(SEASON).json()
+            if given:
+                assert season["public_key"] == public
+                leaderboard("export-standings", *asked, tmp_path / "new", **key)
+                leaderboard("verify-standings", tmp_path / "new", "--public-key", public)
+                leaderboard("verify-standings", tmp_path / "new", "--public-key", PUBLIC, "--public-key", public)
+                leaderboard("verify-standings", tmp_path / "new", "--public-key", PUBLIC, code=1)
+            else:
+                assert (season["signature"], season["public_key"]) == (None, None)
+                assert "; unsigned" in leaderboard("export-standings", *asked, tmp_path / "none", **key)
+                said = leaderboard("verify-standings", tmp_path / "none", "--public-key", PUBLIC, code=1)
+                assert "unsigned" in said
+            assert f"signed with {PUBLIC}" in leaderboard("verify-standings", tmp_path / "old", "--public-key", PUBLIC)
 
 
 def test_one_waits_for_a_season_on_its_way_to_the_archive(client, served):
