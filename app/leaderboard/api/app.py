@@ -28,6 +28,7 @@ from leaderboard.api.resources import (
     keys,
     leaderboards,
     plan,
+    quarantine,
     reads,
     scores,
     seasons,
@@ -202,6 +203,11 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     app.add_route(f"{board}/events", events.Events(parts.pool))
     app.add_route(f"{board}/reset", seasons.Reset(parts.pool, parts.control, body=body(seasons.ResetRequest)))
     app.add_route(f"{board}/seasons", seasons.Seasons(parts.pool))
+    app.add_route(f"{board}/held", quarantine.Held(parts.control))
+    app.add_route(f"{board}/held/{{hold}}", quarantine.HeldUpdate(parts.control))
+    decision = body(quarantine.Decision)
+    app.add_route(f"{board}/held/{{hold}}/release", quarantine.Release(parts.control, refusals, body=decision))
+    app.add_route(f"{board}/held/{{hold}}/reject", quarantine.Reject(parts.control, body=decision))
     signer = Signer(config.signing_key)
     app.add_route(f"{board}/seasons/{{season}}", seasons.SignedSeason(parts.pool, signer=signer))
     app.add_route(f"{board}/seasons/{{season}}/top", seasons.FinalTop(parts.pool))

@@ -13,6 +13,7 @@ import msgspec
 from leaderboard.api import problems, queries
 from leaderboard.api.exchange import KEY
 from leaderboard.api.problems import Problem
+from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.schedules import ResetSpec
 
 MAX_BATCH = 1_000
@@ -50,6 +51,20 @@ class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=keep)
 
 
+class BoundsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a board believes; `Bounds` says what the fields are."""
+
+    min_score: float | None = None
+    max_score: float | None = None
+    max_gain: float | None = None
+    per_seconds: int | float | None = None
+
+    def asked(self) -> Bounds:
+        """Return what this asks for, or raise Problem 422."""
+        seconds = None if self.per_seconds is None else queries.whole(self.per_seconds, field="bounds.per_seconds")
+        return Bounds(min_score=self.min_score, max_score=self.max_score, max_gain=self.max_gain, per_seconds=seconds)
+
+
 class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A board to be made. Enumerations are checked with the other rules, to name what they take."""
 
@@ -60,6 +75,7 @@ class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_entries: int | float = 0
     public_read: bool = False
     reset: ResetBody | None = None
+    bounds: BoundsBody | None = None
 
 
 class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +87,7 @@ class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_entries: int | float | msgspec.UnsetType = msgspec.UNSET
     public_read: bool | msgspec.UnsetType = msgspec.UNSET
     reset: ResetBody | msgspec.UnsetType | None = msgspec.UNSET
+    bounds: BoundsBody | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class BodyReader(Generic[T]):

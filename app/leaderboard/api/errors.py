@@ -26,6 +26,8 @@ _REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (control.KeyManaged, problems.KEY_MANAGED),
     (control.KeyNotFound, problems.KEY_NOT_FOUND),
     (control.ErasureNotFound, problems.ERASURE_NOT_FOUND),
+    (control.HoldNotFound, problems.HOLD_NOT_FOUND),
+    (control.AlreadyDecided, problems.HOLD_DECIDED),
     (control.AlreadyExists, problems.BOARD_EXISTS),
     (control.SeasonOver, problems.SEASON_OVER),
     (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),

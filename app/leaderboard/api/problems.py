@@ -85,6 +85,12 @@ KEY_NOT_FOUND = _type(
 ERASURE_NOT_FOUND = _type(
     "erasure-not-found", 404, "There is no such erasure", "Use the id that POST /v1/users/{user}/erasure answered."
 )
+HOLD_NOT_FOUND = _type(
+    "hold-not-found",
+    404,
+    "The leaderboard has no such held update",
+    "Use the id that the update was answered with, or that GET /v1/leaderboards/{leaderboard}/held lists.",
+)
 METHOD_NOT_ALLOWED = _type("method-not-allowed", 405, "The path does not take this method", "See the Allow header.")
 REQUEST_TIMEOUT = _type("request-timeout", 408, "The body did not arrive in time", "Send the body at once.")
 BOARD_EXISTS = _type("board-exists", 409, "There is a leaderboard of this key", "Use it, or choose another key.")
@@ -93,6 +99,9 @@ SEASON_OVER = _type(
     409,
     "The leaderboard is in another season",
     "Read the leaderboard: its season may have been ended already, by this very request if it was sent before.",
+)
+HOLD_DECIDED = _type(
+    "hold-decided", 409, "The held update was decided otherwise", "Read it; a decision stands once it is made."
 )
 MANAGED_ELSEWHERE = _type(
     "managed-elsewhere",

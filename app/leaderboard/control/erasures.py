@@ -184,6 +184,8 @@ async def _round(
         for board_id, touched in there.items():
             if touched.snapshots:
                 await erasures.drop_snapshots(conn, erasure.id, board_id, member=member)
+            if touched.held:
+                await erasures.drop_held(conn, erasure.id, board_id, member=member)
     await _leave_what_was_set_aside(tools, conn, store, erasure)
     unclear: set[LeaderboardId] = set()
     after = 0

@@ -6,9 +6,11 @@
     │   ├── ProjectNotFound
     │   ├── BoardNotFound
     │   ├── KeyNotFound
-    │   └── ErasureNotFound
+    │   ├── ErasureNotFound
+    │   └── HoldNotFound
     ├── AlreadyExists        a board of that key is there
     ├── SeasonOver           the board is in another season by now; nothing was changed
+    ├── AlreadyDecided       the held update was released, or was rejected; nothing was changed
     ├── ManagedElsewhere     it belongs to another owner; nothing was changed
     │   └── KeyManaged
     ├── BoardsLeft           the tenant has boards that belong to other resources; nothing was changed
@@ -48,6 +50,14 @@ class KeyNotFound(NotFound):
 
 class ErasureNotFound(NotFound):
     """The project has no such erasure."""
+
+
+class HoldNotFound(NotFound):
+    """The board holds no such update."""
+
+
+class AlreadyDecided(ControlError):
+    """The held update cannot be decided so any more."""
 
 
 class AlreadyExists(ControlError):

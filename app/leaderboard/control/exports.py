@@ -1,20 +1,22 @@
 """A member's data, all of a project's boards, in pages that each cost little.
 
 Board by board in the order of their ids, and of each: its place, what a checkpoint says, its final standings, its
-events. A place in that order is all a cursor holds.
+events, its updates that were held. A place in that order is all a cursor holds.
 """
 
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from leaderboard.control.tools import Tools
 from leaderboard.domain.names import ProjectId
-from leaderboard.store.postgres import erasures, members
+from leaderboard.store.postgres import erasures, members, quarantine
 from leaderboard.store.postgres.erasures import ProjectBoard
 from leaderboard.store.postgres.ledger import Position
+from leaderboard.store.postgres.quarantine import Hold
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventKind
 from leaderboard.store.redis.members import MemberStore, Place, Unavailable
@@ -33,10 +35,11 @@ class Stage(IntEnum):
     PLACE = 0
     SEASONS = 1
     EVENTS = 2
+    HELD = 3
 
 
 class Cursor(NamedTuple):
-    """Where a page goes on: in a board, past a season's number, or past an event's place."""
+    """Where a page goes on: in a board, past a season's number, an event's place, or a held update's id in two."""
 
     board: int = 0
     stage: Stage = Stage.PLACE
@@ -80,6 +83,12 @@ class Event(Record, frozen=True, kw_only=True):
     kind: EventKind
     submitted: float | None
     score: float | None
+
+
+class Held(Record, frozen=True, kw_only=True):
+    """One update that was held, and what became of it."""
+
+    hold: Hold
 
 
 async def page(
@@ -158,15 +167,33 @@ async def _of_board(
         if len(records) == limit:
             return Cursor(board.id, Stage.SEASONS, lines[-1].season if lines else 0)
         cursor = Cursor(board.id, Stage.EVENTS)
+    if cursor.stage is Stage.EVENTS:
+        room = limit - len(records)
+        on = await _events(tools, board, member, cursor, room, records)
+        if on is not None:
+            return on
+        cursor = Cursor(board.id, Stage.HELD)
     room = limit - len(records)
-    happened = await members.events(
-        tools.pool, board.id, member, after=Position(cursor.first, cursor.second), limit=room
-    )
+    after = UUID(int=cursor.first << 64 | cursor.second)
+    holds = await quarantine.of_member(tools.pool, board.id, member, after=after, limit=room)
+    records += [Held(leaderboard=key, deleted=deleted, hold=hold) for hold in holds]
+    if len(holds) < room:
+        return None
+    last = holds[-1].id.int
+    return Cursor(board.id, Stage.HELD, last >> 64, last & (2**64 - 1))
+
+
+async def _events(
+    tools: Tools, board: ProjectBoard, member: str, cursor: Cursor, room: int, records: list[Record]
+) -> Cursor | None:
+    """Add up to `room` events, and return where to go on; None where those are all."""
+    after = Position(cursor.first, cursor.second)
+    happened = await members.events(tools.pool, board.id, member, after=after, limit=room)
     for event in happened:
         records.append(
             Event(
-                leaderboard=key,
-                deleted=deleted,
+                leaderboard=board.key,
+                deleted=board.deleted,
                 id=event.id.hex,
                 time=event.time,
                 kind=event.kind,

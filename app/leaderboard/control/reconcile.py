@@ -12,7 +12,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from leaderboard.control import board, erasures, exports, fleet, namespace, own_keys, seasons, tenancy
+from leaderboard.control import board, erasures, exports, fleet, namespace, own_keys, quarantine, seasons, tenancy
 from leaderboard.control.erasures import Check, Receipt
 from leaderboard.control.errors import AlreadyExists, KeyNotFound
 from leaderboard.control.exports import Cursor, Record
@@ -20,6 +20,7 @@ from leaderboard.control.keys import KeySink, announced
 from leaderboard.control.outcome import BoardRequest, Outcome, TenantRequest
 from leaderboard.control.own_keys import NewKey
 from leaderboard.control.plan import Adoption, KeyInForce
+from leaderboard.control.quarantine import Seen
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, BoardSpec
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, TenantDocument
@@ -28,8 +29,10 @@ from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.store.postgres import boards, keys, tenants
 from leaderboard.store.postgres.keys import ProjectKey
 from leaderboard.store.postgres.pool import Pool, connection
+from leaderboard.store.postgres.quarantine import Hold, HoldState
 from leaderboard.store.redis import keys as redis_keys
 from leaderboard.store.redis.events import EventIds
+from leaderboard.store.redis.scores import Refusal
 
 __all__ = ["Adoption", "BoardRequest", "Control", "KeyInForce", "Outcome", "TenantRequest"]
 
@@ -220,6 +223,56 @@ class Control:
         Also where the tenant is gone. Raises DatabaseUnavailable, RedisUnavailable.
         """
         await board.delete_owned(self._tools, owner, retain=retain, adoptable_from=namespace)
+
+    # -- quarantine
+
+    async def held_updates(
+        self,
+        *,
+        project_id: ProjectId,
+        key: str,
+        board_key: str,
+        states: Sequence[HoldState],
+        member: str | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> list[Seen]:
+        """Return up to `limit` held updates of a board (of `member` only, where given) before a place, newest first.
+
+        Those that wait come with what they would come to. What is in the outbox still is not there. Raises
+        BoardNotFound, DatabaseUnavailable, RedisUnavailable.
+        """
+        return await quarantine.page(
+            self._tools,
+            project_id=project_id,
+            key=key,
+            board_key=board_key,
+            states=states,
+            member=member,
+            before=before,
+            limit=limit,
+        )
+
+    async def held_update(self, *, project_id: ProjectId, key: str, board_key: str, id: UUID) -> Seen:
+        """Return one held update. Raises as `held_updates` and HoldNotFound; NotDrained where it may be on its way."""
+        return await quarantine.one(self._tools, project_id=project_id, key=key, board_key=board_key, id=id)
+
+    async def release(
+        self, *, project_id: ProjectId, key: str, board_key: str, id: UUID, by: str, note: str | None
+    ) -> Hold | Refusal:
+        """Apply a held update as if it came now, its board's bounds aside; once, however often this is called.
+
+        `by` is the id of the API key that decides. Returns the Refusal where the board does not take it: then it is
+        held as before. Raises as `held_update` and AlreadyDecided; after DatabaseUnavailable or RedisUnavailable do it
+        again.
+        """
+        return await quarantine.release(
+            self._tools, project_id=project_id, key=key, board_key=board_key, id=id, by=by, note=note
+        )
+
+    async def reject(self, *, project_id: ProjectId, key: str, id: UUID, by: str, note: str | None) -> Hold:
+        """Let a held update never count. Raises as `release`."""
+        return await quarantine.reject(self._tools, project_id=project_id, key=key, id=id, by=by, note=note)
 
     # -- members
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from leaderboard.domain.bounds import Bounds, check_bounds
 from leaderboard.domain.errors import ImmutableField, InvalidDocument
 from leaderboard.domain.names import BoardKey, LeaderboardId
 from leaderboard.domain.schedules import ResetSpec, check_reset
@@ -59,6 +60,7 @@ class BoardSpec(msgspec.Struct, frozen=True, kw_only=True):
     public_read: bool = False
     suspended: bool = False
     reset: ResetSpec | None = None
+    bounds: Bounds | None = None
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ def check_spec(spec: BoardSpec) -> BoardSpec:
         raise InvalidDocument(f"max_entries must be 0 (no bound) to {MAX_ENTRIES_LIMIT}, got {spec.max_entries}")
     if spec.reset is not None:
         check_reset(spec.reset)
+    if spec.bounds is not None:
+        check_bounds(spec.bounds)
     return spec
 
 

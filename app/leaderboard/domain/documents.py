@@ -14,6 +14,7 @@ import msgspec
 
 from leaderboard.domain import names, plans
 from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_spec
+from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import InvalidDocument, InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
@@ -147,6 +148,21 @@ class ResetPart(_Part, frozen=True, kw_only=True):
         return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=self.keep_seasons)
 
 
+class BoundsPart(_Part, frozen=True, kw_only=True):
+    """`bounds` as the resource spells them; `Bounds` says what the fields are."""
+
+    min_score: float | None = None
+    max_score: float | None = None
+    max_gain: float | None = None
+    per_seconds: int | None = None
+
+    def asked(self) -> Bounds:
+        """Return what this asks for."""
+        return Bounds(
+            min_score=self.min_score, max_score=self.max_score, max_gain=self.max_gain, per_seconds=self.per_seconds
+        )
+
+
 class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     """The `spec` of a Leaderboard."""
 
@@ -159,6 +175,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     max_entries: int = 0
     public_read: bool = False
     reset: ResetPart | None = None
+    bounds: BoundsPart | None = None
     suspend: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
@@ -173,6 +190,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
             public_read=self.public_read,
             suspended=self.suspend,
             reset=None if self.reset is None else self.reset.asked(),
+            bounds=None if self.bounds is None else self.bounds.asked(),
         )
 
 

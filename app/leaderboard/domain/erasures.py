@@ -28,7 +28,8 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a member there was, or is.
 
     `entries` on boards in Redis (1 a board), `events` and `checkpoints` of the ledger, `season_lines` of final
-    standings, `snapshots` of the dashboard's that were dropped, and entries of the outbox that were `set_aside`.
+    standings, `snapshots` of the dashboard's that were dropped, entries of the outbox that were `set_aside`, and
+    updates that were `held`, which were deleted.
     """
 
     entries: int = 0
@@ -37,6 +38,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     season_lines: int = 0
     snapshots: int = 0
     set_aside: int = 0
+    held: int = 0
 
     def __add__(self, other: "Touched") -> "Touched":
         return Touched(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})

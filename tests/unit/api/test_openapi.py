@@ -13,6 +13,7 @@ from leaderboard.api.app import Clock, create_app
 from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
 from leaderboard.api.resources import events, reads, stream, users
+from leaderboard.api.resources import quarantine as held_updates
 from leaderboard.api.resources.docs import document
 from leaderboard.api.resources.history import PATIENCE
 from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
@@ -21,10 +22,12 @@ from leaderboard.control import own_keys
 from leaderboard.domain import names
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.bounds import MAX_INTERVAL_SECONDS, Broken
 from leaderboard.domain.erasures import ErasureState, Touched
 from leaderboard.domain.scores import MAX_EXACT
 from leaderboard.domain.signatures import Signed
 from leaderboard.store.postgres.history import STATEMENT_SECONDS
+from leaderboard.store.postgres.quarantine import HoldState
 from leaderboard.store.postgres.usage import Point
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "trace", "connect"}
@@ -195,7 +198,7 @@ def test_request_objects_are_closed_and_have_the_fields_of_the_code():
 
 def test_records_of_an_export_are_those_of_the_code():
     named = [resolve(one["$ref"]) for one in schema("UserData")["properties"]["records"]["items"]["oneOf"]]
-    structs = [users.StandingRecord, users.CheckpointRecord, users.SeasonRecord, users.EventRecord]
+    structs = [users.StandingRecord, users.CheckpointRecord, users.SeasonRecord, users.EventRecord, users.HeldRecord]
     for one, struct in zip(named, structs, strict=True):
         assert set(one["required"]) == set(one["properties"]) == {"kind", *struct.__struct_encode_fields__}
         assert one["properties"]["kind"]["const"] == struct.__struct_config__.tag
@@ -252,15 +255,17 @@ def test_response_objects_require_all_that_the_code_answers():
         ("SignedSeason", Signed),
         ("SeasonTop", seasons.FinalTopBody),
         ("SeasonRank", seasons.FinalRankBody),
+        ("HeldUpdate", held_updates.HoldBody),
+        ("HeldUpdates", held_updates.HeldBody),
         ("UserData", users.DataBody),
         ("Erasure", users.ErasureBody),
         ("ErasureLine", users.LineBody),
         ("ErasureCheck", users.CheckBody),
         ("Touched", Touched),
     ):
-        assert (
-            set(schema(name)["required"]) == set(schema(name)["properties"]) == set(struct.__struct_encode_fields__)
-        ), name
+        assert set(schema(name)["properties"]) == set(struct.__struct_encode_fields__), name
+        always = {field.encode_name for field in msgspec.structs.fields(struct) if field.default is not msgspec.UNSET}
+        assert set(schema(name)["required"]) == always, name
 
 
 def test_bounds_and_patterns_are_those_of_the_code():
@@ -286,6 +291,16 @@ def test_bounds_and_patterns_are_those_of_the_code():
         events.DEFAULT_LIMIT,
     )
     assert schema("Event")["properties"]["kind"]["enum"] == list(events.KINDS.values())
+    assert schema("Bound")["enum"] == [bound.value for bound in Broken]
+    assert schema("HoldState")["enum"] == [state.value for state in HoldState]
+    assert schema("Bounds")["properties"]["per_seconds"]["maximum"] == MAX_INTERVAL_SECONDS
+    held = {item["name"]: item for item in operations()["/v1/leaderboards/{leaderboard}/held", "get"]["parameters"]}
+    assert (held["limit"]["schema"]["maximum"], held["limit"]["schema"]["default"]) == (
+        held_updates.MAX_LIMIT,
+        held_updates.DEFAULT_LIMIT,
+    )
+    assert held["state"]["schema"]["enum"] == list(held_updates.STATES)
+    assert schema("Decision")["properties"]["note"]["maxLength"] == held_updates.NOTE_LENGTH
     grace = schema("Rotation")["properties"]["grace_seconds"]
     assert (grace["maximum"], grace["default"]) == (MAX_GRACE_SECONDS, DEFAULT_GRACE_SECONDS)
     assert schema("NewKeyRequest")["properties"]["name"]["maxLength"] == own_keys.MAX_NAME

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from leaderboard.domain.scores import plain
 from leaderboard.store.redis.errors import UnexpectedReply
-from leaderboard.store.redis.scores import Applied, Refusal, _outcome
+from leaderboard.store.redis.scores import Applied, Refusal, outcome
 
 scores = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**60), 2**60).map(float))
 ranks = st.one_of(st.none(), st.integers(1, 10**12))
@@ -27,7 +27,7 @@ def text(value):
 @example("A", 1e-7, 1, 0.0, 1)
 def test_numbers_come_out_as_every_answer_shows_them(kind, score, rank, previous_score, previous_rank):
     parts = (score, rank, previous_score, previous_rank)
-    got = _outcome(f"{kind} {' '.join(map(text, parts))}".encode())
+    got = outcome(f"{kind} {' '.join(map(text, parts))}".encode())
     previous = None if previous_score is None else plain(previous_score)
     assert got == Applied(plain(score), rank, previous, previous_rank, kind == "R")
     # A whole score within 2^53 is an int, any other a float: `5` and never `5.0` in JSON.
@@ -35,7 +35,7 @@ def test_numbers_come_out_as_every_answer_shows_them(kind, score, rank, previous
 
 
 def test_a_refusal_is_none_of_the_numbers():
-    assert _outcome(b"E wrong-field s") is Refusal.WRONG_FIELD_SUM
-    assert _outcome(b"E score-out-of-range") is Refusal.SCORE_OUT_OF_RANGE
+    assert outcome(b"E wrong-field s") is Refusal.WRONG_FIELD_SUM
+    assert outcome(b"E score-out-of-range") is Refusal.SCORE_OUT_OF_RANGE
     with pytest.raises(UnexpectedReply):
-        _outcome(b"E something else")
+        outcome(b"E something else")

@@ -8,12 +8,13 @@ import falcon.asgi
 import msgspec
 
 from leaderboard.api import caching, problems, queries
-from leaderboard.api.bodies import BoardChange, BodyReader, NewBoard, ResetBody
+from leaderboard.api.bodies import BoardChange, BodyReader, BoundsBody, NewBoard, ResetBody
 from leaderboard.api.context import KeyContext
 from leaderboard.api.problems import Problem
 from leaderboard.control.reconcile import Control
 from leaderboard.domain import names
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy, check_change, check_spec
+from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
@@ -39,6 +40,7 @@ class BoardBody(msgspec.Struct):
     suspended: bool
     managed: bool
     reset: ResetSpec | None
+    bounds: Bounds | None
     season: int
     next_reset: datetime | None
     created_at: datetime
@@ -58,6 +60,7 @@ def body_of(row: BoardRow) -> BoardBody:
         spec.suspended,
         row.managed_by is not None,
         spec.reset,
+        spec.bounds,
         row.season,
         row.next_reset,
         row.created_at,
@@ -139,6 +142,7 @@ class Leaderboards:
                 max_entries=queries.whole(asked.max_entries, field="max_entries"),
                 public_read=asked.public_read,
                 reset=None if asked.reset is None else asked.reset.asked(),
+                bounds=None if asked.bounds is None else asked.bounds.asked(),
             )
         )
         await self._control.put_board(
@@ -170,7 +174,7 @@ class Leaderboard:
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
-        """Change max_entries, public_read or reset; what is fixed at creation may only be repeated."""
+        """Change max_entries, public_read, reset or bounds; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
         current = (await row_of(self._pool, context, queries.board(leaderboard))).spec
@@ -182,8 +186,9 @@ class Leaderboard:
                 given[name] = _enum(kind, given[name], field=name)
         if "max_entries" in given:
             given["max_entries"] = queries.whole(given["max_entries"], field="max_entries")
-        if isinstance(asked := given.get("reset"), ResetBody):
-            given["reset"] = asked.asked()
+        for name in ("reset", "bounds"):
+            if isinstance(asked := given.get(name), ResetBody | BoundsBody):
+                given[name] = asked.asked()
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,

@@ -24,8 +24,18 @@ _encode = msgspec.json.Encoder().encode
 _decode_item = msgspec.json.Decoder(Update).decode
 
 
+class HeldBody(msgspec.Struct):
+    """Why an update waits for a decision, and under which id."""
+
+    id: str
+    bound: str
+
+
 class UpdateResult(msgspec.Struct):
-    """The answer to one update. A rank is null for who is not (or was not) on the board."""
+    """The answer to one update. A rank is null for who is not (or was not) on the board.
+
+    With `held`, nothing changed: the score is what it would have been.
+    """
 
     leaderboard: str
     user: str
@@ -33,6 +43,7 @@ class UpdateResult(msgspec.Struct):
     rank: int | None
     previous_score: int | float | None
     previous_rank: int | None
+    held: HeldBody | msgspec.UnsetType = msgspec.UNSET
 
 
 class ItemResult(msgspec.Struct):
@@ -46,6 +57,7 @@ class ItemResult(msgspec.Struct):
     previous_score: int | float | None
     previous_rank: int | None
     replayed: bool
+    held: HeldBody | msgspec.UnsetType = msgspec.UNSET
 
 
 def _value(update: Update) -> str:
@@ -81,6 +93,7 @@ def _result(update: Update, applied: Applied) -> UpdateResult:
         applied.rank,
         applied.previous_score,
         applied.previous_rank,
+        msgspec.UNSET if applied.held is None else HeldBody(applied.held.id, applied.held.bound),
     )
 
 
@@ -192,6 +205,7 @@ class ScoreBatches:
                     done.previous_score,
                     done.previous_rank,
                     outcome.replayed,
+                    done.held,
                 )
             elif isinstance(outcome, RedisFailure):
                 kind = _failure(outcome)

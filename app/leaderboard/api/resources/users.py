@@ -32,7 +32,7 @@ MAX_LIMIT = 1_000
 MAX_LINES = 1_000
 """Boards that one answer lists of an erasure; all are in its sums."""
 
-_CURSOR = re.compile(r"([0-9]{1,18}) ([0-2]) (-1|[0-9]{1,18}) ([0-9]{1,18})")
+_CURSOR = re.compile(r"([0-9]{1,18}) ([0-3]) (-1|[0-9]{1,20}) ([0-9]{1,20})")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,11 +75,28 @@ class EventRecord(msgspec.Struct, tag_field="kind", tag="event"):
     score: int | float | None
 
 
+class HeldRecord(msgspec.Struct, tag_field="kind", tag="held"):
+    """An update that was held, and what became of it; see `quarantine.HoldBody`."""
+
+    leaderboard: str
+    deleted: bool
+    id: str
+    time: datetime
+    season: int
+    submitted: int | float
+    bound: str
+    state: str
+    note: str | None
+
+
+_AnyRecord = StandingRecord | CheckpointRecord | SeasonRecord | EventRecord | HeldRecord
+
+
 class DataBody(msgspec.Struct):
     """One page of a user's data. `next_cursor` is null on the last."""
 
     user: str
-    records: list[StandingRecord | CheckpointRecord | SeasonRecord | EventRecord]
+    records: list[_AnyRecord]
     next_cursor: str | None
 
 
@@ -93,6 +110,7 @@ class LineBody(msgspec.Struct):
     season_lines: int
     snapshots: int
     set_aside: int
+    held: int
 
 
 class ErasureBody(msgspec.Struct):
@@ -253,7 +271,7 @@ def _answer(resp: falcon.asgi.Response, receipt: Receipt) -> None:
     )
 
 
-def _record(found: exports.Record) -> StandingRecord | CheckpointRecord | SeasonRecord | EventRecord:
+def _record(found: exports.Record) -> _AnyRecord:
     match found:
         case exports.Standing():
             return StandingRecord(found.leaderboard, found.deleted, plain(found.score), found.rank)
@@ -270,6 +288,18 @@ def _record(found: exports.Record) -> StandingRecord | CheckpointRecord | Season
                 KINDS[found.kind],
                 None if found.submitted is None else plain(found.submitted),
                 None if found.score is None else plain(found.score),
+            )
+        case exports.Held(hold=hold):
+            return HeldRecord(
+                found.leaderboard,
+                found.deleted,
+                hold.id.hex,
+                hold.held_at,
+                hold.season,
+                plain(hold.submitted),
+                hold.bound,
+                hold.state,
+                hold.note,
             )
     raise TypeError(f"{type(found).__name__} is no record of the API")
 

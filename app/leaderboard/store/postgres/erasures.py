@@ -107,7 +107,7 @@ async def lines(database: Database, id: UUID) -> list[Line]:
     """Return what an erasure touched, by the boards' ids. Raises DatabaseUnavailable."""
     async with connection(database) as conn:
         rows = await conn.execute(
-            "SELECT leaderboard_id, leaderboard, entries, events, checkpoints, season_lines, snapshots, set_aside"
+            "SELECT leaderboard_id, leaderboard, entries, events, checkpoints, season_lines, snapshots, set_aside, held"
             " FROM erasure_boards WHERE erasure_id = %s ORDER BY leaderboard_id",
             (id,),
         )
@@ -122,6 +122,7 @@ async def lines(database: Database, id: UUID) -> list[Line]:
                     season_lines=row[5],
                     snapshots=row[6],
                     set_aside=row[7],
+                    held=row[8],
                 ),
             )
             async for row in rows
@@ -169,7 +170,7 @@ async def drop_empty_lines(conn: Connection, id: UUID) -> None:
     """Forget boards of which nothing was touched after all."""
     await conn.execute(
         "DELETE FROM erasure_boards WHERE erasure_id = %s"
-        " AND entries + events + checkpoints + season_lines + snapshots + set_aside = 0",
+        " AND entries + events + checkpoints + season_lines + snapshots + set_aside + held = 0",
         (id,),
     )
 
@@ -239,7 +240,7 @@ async def unarchived(database: Database, project_id: ProjectId) -> set[tuple[Lea
 # -- what there is
 
 _FOUND = """
-SELECT b.id, coalesce(e.n, 0), coalesce(c.n, 0), coalesce(l.n, 0), coalesce(s.n, 0)
+SELECT b.id, coalesce(e.n, 0), coalesce(c.n, 0), coalesce(l.n, 0), coalesce(s.n, 0), coalesce(h.n, 0)
 FROM unnest(%(boards)s::bigint[]) b (id)
 LEFT JOIN (SELECT leaderboard_id, count(*) AS n FROM score_events
            WHERE leaderboard_id = ANY(%(boards)s) AND member = %(member)s GROUP BY 1) e ON e.leaderboard_id = b.id
@@ -251,7 +252,9 @@ LEFT JOIN (SELECT o.leaderboard_id, count(*) AS n FROM seasons o JOIN season_sta
 LEFT JOIN (SELECT leaderboard_id, count(*) AS n FROM standings
            WHERE leaderboard_id = ANY(%(boards)s) AND (member = %(member)s OR strpos(entries, %(entry)s) > 0)
            GROUP BY 1) s ON s.leaderboard_id = b.id
-WHERE coalesce(e.n, c.n, l.n, s.n) IS NOT NULL
+LEFT JOIN (SELECT leaderboard_id, count(*) AS n FROM held_updates
+           WHERE leaderboard_id = ANY(%(boards)s) AND member = %(member)s GROUP BY 1) h ON h.leaderboard_id = b.id
+WHERE coalesce(e.n, c.n, l.n, s.n, h.n) IS NOT NULL
 """
 
 
@@ -265,7 +268,9 @@ async def found(database: Database, boards: Sequence[LeaderboardId], member: str
             _FOUND, {"boards": list(boards), "member": member, "entry": standings.entry_of(member)}
         )
         return {
-            LeaderboardId(row[0]): Touched(events=row[1], checkpoints=row[2], season_lines=row[3], snapshots=row[4])
+            LeaderboardId(row[0]): Touched(
+                events=row[1], checkpoints=row[2], season_lines=row[3], snapshots=row[4], held=row[5]
+            )
             async for row in rows
         }
 
@@ -398,6 +403,18 @@ async def _rename_final(
         "UPDATE erasure_boards SET season_lines = season_lines + 1 WHERE erasure_id = %s AND leaderboard_id = %s",
         (id, board_id),
     )
+
+
+async def drop_held(database: Database, id: UUID, board_id: LeaderboardId, *, member: str) -> None:
+    """Delete the updates of a member of a board that were held, and count them. Raises DatabaseUnavailable."""
+    async with transaction(database) as conn:
+        gone = await conn.execute(
+            "DELETE FROM held_updates WHERE leaderboard_id = %s AND member = %s", (board_id, member)
+        )
+        await conn.execute(
+            "UPDATE erasure_boards SET held = held + %s WHERE erasure_id = %s AND leaderboard_id = %s",
+            (gone.rowcount, id, board_id),
+        )
 
 
 async def drop_snapshots(database: Database, id: UUID, board_id: LeaderboardId, *, member: str) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, errors, sql
 
 from leaderboard.domain.names import LeaderboardId
+from leaderboard.store.postgres import quarantine
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
 from leaderboard.store.redis.events import EventKind, ScoreEvent
 
@@ -90,9 +91,13 @@ async def append(database: Database, events: Sequence[ScoreEvent]) -> int:
     """Write `events` and count their score updates in the usage of their hour and day, in one transaction.
 
     Returns how many were new; events that are in the ledger already change nothing, so a batch may be sent again.
+    Updates that were held are none of the ledger's: they go to the quarantine, and are not counted.
     Days without a partition get one. Raises DatabaseUnavailable; psycopg.DataError for a value Postgres cannot hold.
     """
-    if not events:
+    held = [event for event in events if event.kind is EventKind.HELD]
+    if held:
+        events = [event for event in events if event.kind is not EventKind.HELD]
+    if not events and not held:
         return 0
     columns = (
         [event.time for event in events],
@@ -110,6 +115,8 @@ async def append(database: Database, events: Sequence[ScoreEvent]) -> int:
         for _ in range(3):
             try:
                 async with conn.transaction():
+                    if held:
+                        await quarantine.add(conn, held)
                     row = await (await conn.execute(_APPEND, columns)).fetchone()
                     assert row is not None
                     return int(row[0])
@@ -255,6 +262,18 @@ async def place_of_reset(database: Database, leaderboard_id: LeaderboardId, even
             )
         ).fetchone()
     return None if row is None else Position(*row)
+
+
+async def has(database: Database, leaderboard_id: LeaderboardId, member: str, event_id: UUID) -> bool:
+    """Whether the ledger has an event of the member. Looks through all of the member's. Raises DatabaseUnavailable."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT 1 FROM score_events WHERE leaderboard_id = %s AND member = %s AND event_id = %s LIMIT 1",
+                (leaderboard_id, member, event_id),
+            )
+        ).fetchone()
+    return row is not None
 
 
 async def takes_imports(database: Database) -> bool:

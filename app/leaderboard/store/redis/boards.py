@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.bounds import Bounds
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, redis_failures
 from leaderboard.store.redis.scripts import Script
@@ -50,6 +51,8 @@ class BoardMeta(msgspec.Struct, frozen=True, kw_only=True):
     public: bool
     state: BoardState
     season: int
+    bounds: str
+    """Packed for update.lua, '' for none."""
     seq: int
 
 
@@ -65,8 +68,16 @@ def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
         public=board.spec.public_read,
         state=state,
         season=board.season,
+        bounds=_packed(board.spec.bounds),
         seq=seq,
     )
+
+
+def _packed(bounds: Bounds | None) -> str:
+    if bounds is None:
+        return ""
+    # repr gives the shortest text of the same double.
+    return " ".join("-" if value is None else repr(value) for value in msgspec.structs.astuple(bounds))
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +192,7 @@ class BoardAdmin:
     async def delete(self, board_key: str, *, event_id_nonce: str, event_counter: int) -> bool:
         """Delete the board with its event in one step; False when there was none. Repeatable."""
         event_id = f"{event_id_nonce}{event_counter:014x}00"
-        return bool(await self._run(scripts.DELETE, board_key, [event_id]))
+        return bool(await self._run(scripts.DELETE, board_key, [event_id], also=keys.gains(board_key)))
 
     async def reset(self, board_key: str, *, season: int, incarnation: int, event_id: str) -> bool:
         """End `season` and start the next in `incarnation`, with its event, in one step.
@@ -284,11 +295,7 @@ class BoardAdmin:
         self, script: Script, board_key: str, args: Sequence[str | int], *, also: tuple[str, ...] = ()
     ) -> Any:
         names = [board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX, *also]
-        async with redis_failures():
-            try:
-                return await self._redis.evalsha(script.sha, len(names), *names, *args)
-            except NoScriptError:
-                return await self._redis.eval(script.text, len(names), *names, *args)
+        return await scripts.run(self._redis, script, names, args)
 
 
 def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
@@ -304,6 +311,7 @@ def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
         "pub": int(meta.public),
         "state": str(state),
         "season": meta.season,
+        "bounds": meta.bounds,
     }
 
 
@@ -339,5 +347,6 @@ def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:
         public=raw[b"pub"] == b"1",
         state=BoardState(raw[b"state"].decode()),
         season=int(raw.get(b"season", 1)),  # a board from before there were seasons has none written
+        bounds=raw.get(b"bounds", b"").decode(),
         seq=int(raw.get(b"seq", 0)),
     )

@@ -15,6 +15,11 @@ A chunk of an import is one entry for many members, whose events have consecutiv
 ``order`` is how the members' order prefixes are made of their numbers: ``d`` on a descending board, ``a`` on an
 ascending one, empty where the tie policy keeps none.
 
+An update that was held because it breaks the board's bounds has no number and no score, and the season and the bound in
+place of an order::
+
+    id  h  leaderboard_id  incarnation  0  submitted    season:bound  user
+
 The entry of a write that is traced has a second field, ``t``: its W3C traceparent, to which the ledger's span links.
 """
 
@@ -47,6 +52,8 @@ class EventKind(StrEnum):
     """The board was deleted."""
     IMPORT = "i"
     """A member came with a score from elsewhere, `leaderboard import`."""
+    HELD = "h"
+    """An update was held; it is none of the board's events, and not in the ledger."""
 
 
 class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.redis import keys, scripts
@@ -100,12 +99,7 @@ class Imports:
         names.append(keys.importing(plan.board_key))
         args: list[Any] = [self._outbox_max, self._ids.nonce, self._ids.take(len(users)), plan.board_id, plan.season]
         args += [plan.id, at, plan.total, "o" if plan.overwrite else "", plan.source, *users, *map(repr, scores)]
-        script = scripts.IMPORT
-        async with redis_failures():
-            try:
-                reply: Any = await self._redis.evalsha(script.sha, len(names), *names, *args)
-            except NoScriptError:
-                reply = await self._redis.eval(script.text, len(names), *names, *args)
+        reply: Any = await scripts.run(self._redis, scripts.IMPORT, names, args)
         return reply.decode() if isinstance(reply, bytes) else Chunk(*reply)
 
     async def waits(self, entry: bytes) -> bool:

@@ -42,9 +42,19 @@ def importing(board_key: str) -> str:
     return f"import:{{{board_key}}}"
 
 
+def gains(board_key: str) -> tuple[str, str]:
+    """Return the hashes user -> gain of an interval and the next, of a board with such a bound; update.lua's."""
+    return f"gain:{{{board_key}}}:0", f"gain:{{{board_key}}}:1"
+
+
 def idempotency(board_key: str, key: str) -> str:
     """Return the record of one Idempotency-Key on one board."""
     return f"idem:{{{board_key}}}:{key}"
+
+
+def released(board_key: str, id: str) -> str:
+    """Return the record of a held update's release, as of an Idempotency-Key."""
+    return f"released:{{{board_key}}}:{id}"
 
 
 def rate_limit(tenant: TenantId) -> str:

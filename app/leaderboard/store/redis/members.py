@@ -24,7 +24,7 @@ _ENTRIES = 500
 
 
 class Place(NamedTuple):
-    """A member's score and rank on a board; None both where only the order hash still names it."""
+    """A member's score and rank on a board; None both where only another key of the board names it."""
 
     score: float | None
     rank: int | None
@@ -87,7 +87,7 @@ class MemberStore:
         def pipeline() -> Any:
             pipe = self._redis.pipeline(transaction=False)
             for board_key, args in calls:
-                names = (board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX)
+                names = (board_key, keys.meta(board_key), keys.order(board_key), keys.OUTBOX, *keys.gains(board_key))
                 pipe.evalsha(script.sha, len(names), *names, *args)
             return pipe
 

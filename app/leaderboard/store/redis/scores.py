@@ -46,6 +46,13 @@ class Refusal(Enum):
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
 
 
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """Which bound an update broke, and the id under which it waits."""
+
+    bound: str
+    id: str
+
+
 class Applied(msgspec.Struct, frozen=True, array_like=True):
     """The answer to one update. Whole scores are ints (`domain.scores.plain`); ranks start at 1, and are None where the
     member had or has none."""
@@ -56,6 +63,9 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     previous_rank: int | None
     replayed: bool = False
     """Whether this is the first answer to the same Idempotency-Key, given again."""
+    held: Held | None = None
+    """Where the update breaks the board's bounds: then nothing changed, `score` is what it would have been, and `rank`
+    is None."""
 
 
 _decode = msgspec.json.Decoder(Applied).decode
@@ -119,8 +129,8 @@ class Scores:
             await self._redis.call("SCRIPT", "LOAD", scripts.UPDATE.text)
             reply = await self._redis.call_prepared(head, *rest)
         if isinstance(reply, bytes):
-            return _refusal(reply)
-        return _outcome(reply[0])
+            return refusal(reply)
+        return outcome(reply[0])
 
     def _prepare(self, board: str) -> Prepared:
         head = Prepared.of(
@@ -149,9 +159,9 @@ class Scores:
             elif isinstance(reply, BaseException):
                 raise reply
             elif isinstance(reply, bytes):
-                results.extend([_refusal(reply)] * len(chunk))
+                results.extend([refusal(reply)] * len(chunk))
             else:
-                results.extend([_outcome(item) for item in reply])
+                results.extend([outcome(item) for item in reply])
         return results
 
     async def _chunk(self, board: str, chunk: Sequence[tuple[str, str, tuple[str, str] | None]]) -> Any:
@@ -173,7 +183,7 @@ class Scores:
             [self._outbox_max, self._ids.nonce, self._ids.take(), user],
         )
         if isinstance(reply, bytes):
-            return _refusal(reply)
+            return refusal(reply)
         return None if reply is None else float(reply[0])
 
     async def top(
@@ -230,7 +240,7 @@ class Scores:
         command = ("EVALSHA", script.sha, "3", board, keys.meta(board), keys.order(board), *args)
 
         def answer(reply: Any) -> Any:
-            return _refusal(reply) if isinstance(reply, bytes) else decode(reply)
+            return refusal(reply) if isinstance(reply, bytes) else decode(reply)
 
         try:
             return await self._redis.shared(key, command, answer)
@@ -250,7 +260,8 @@ def _keep(kept: dict[str, Prepared], board: str, head: Prepared) -> Prepared:
     return head
 
 
-def _refusal(word: bytes) -> Refusal:
+def refusal(word: bytes) -> Refusal:
+    """Return what a word of a script means. Raises UnexpectedReply."""
     try:
         return _REFUSALS[word]
     except KeyError:
@@ -261,22 +272,24 @@ _A, _E, _MINUS = b"AE-"  # numbers: looking for one of them in bytes takes a ten
 _EXACT = int(MAX_EXACT)
 
 
-def _outcome(item: bytes) -> Applied | Refusal:
+def outcome(item: bytes) -> Applied | Refusal:
+    """Return what update.lua answers about one update. Raises UnexpectedReply."""
     if item[0] == _E:
-        return _refusal(item[2:])
+        return refusal(item[2:])
     if item[0] == _A and _MINUS not in item:
         # Nothing absent or negative, as a rule: then it is JSON but for the commas, read in 0.4 us instead of 0.8.
         applied = _decode(b"[%b]" % item[2:].replace(b" ", b","))
         assert applied.previous_score is not None
         if applied.score <= _EXACT and applied.previous_score <= _EXACT:  # past that `plain` wants no ints
             return applied
-    kind, score, rank, previous_score, previous_rank = item.split(b" ")
+    kind, score, rank, previous_score, previous_rank, *held = item.split(b" ")
     return Applied(
         plain(float(score)),
         None if rank == b"-" else int(rank),
         None if previous_score == b"-" else plain(float(previous_score)),
         None if previous_rank == b"-" else int(previous_rank),
         kind == b"R",
+        Held(held[0].decode(), held[1].decode()) if held else None,
     )
 
 

@@ -5,9 +5,15 @@ put in front of each here. EVALSHA rather than Redis Functions: it runs on Redis
 """
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from leaderboard.store.redis.errors import redis_failures
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +22,18 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     text: str
     sha: str
+
+
+async def run(redis: Redis, script: Script, names: Sequence[str], args: Sequence[str | int]) -> Any:
+    """Return what the script answers, loading it where Redis does not know it. Not hot: see `Multiplexer.run`.
+
+    Raises RedisUnavailable.
+    """
+    async with redis_failures():
+        try:
+            return await redis.evalsha(script.sha, len(names), *names, *args)
+        except NoScriptError:
+            return await redis.eval(script.text, len(names), *names, *args)
 
 
 def _compose(name: str, *prelude: str) -> Script:
@@ -39,5 +57,6 @@ MEMBERS = _compose("members", "board")
 LEASE = _compose("lease")
 STANDING = _compose("standing", "board")
 ERASE = _compose("erase", "board", "events")
+WOULD = _compose("would", "board")
 
-ALL = (UPDATE, REMOVE, TRIM, DELETE, OPEN, RESET, RESTORE, IMPORT, TOP, AROUND, MEMBERS, LEASE, STANDING, ERASE)
+ALL = (UPDATE, REMOVE, TRIM, DELETE, OPEN, RESET, RESTORE, IMPORT, TOP, AROUND, MEMBERS, LEASE, STANDING, ERASE, WOULD)

@@ -1,6 +1,6 @@
 -- Every board script starts with this text (see scripts.py). KEYS[1] the board, KEYS[2] its meta, KEYS[3] its order hash.
 local call = redis.call -- a global look-up less for each of the dozen calls: 1 us of a write's 20
-local meta = call('HMGET', KEYS[2], 'id', 'inc', 'rule', 'ord', 'tie', 'max', 'pub', 'state')
+local meta = call('HMGET', KEYS[2], 'id', 'inc', 'rule', 'ord', 'tie', 'max', 'pub', 'state', 'bounds')
 -- Without meta nothing is read or written: an emptied Redis must not look like a board that starts at zero.
 if not meta[1] or meta[8] == 'r' then return 'board-unavailable' end
 local descending, tie = meta[4] == 'd', meta[5]

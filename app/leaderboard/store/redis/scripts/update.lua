@@ -1,10 +1,12 @@
 -- Applies updates to one board, in order, each with its event in the outbox.
 -- KEYS[5..]: an idempotency record per item, or none.
 -- ARGV: outbox bound, idempotency TTL (s), the process's nonce (16 hex), the event counter of the first item, then per
--- item the user, the value ('i5' an increment, 's120.5' a score, '3:i5' one for season 3 only) and, with idempotency,
--- the body's fingerprint; after all items, where the write is traced, its traceparent.
+-- item the user, the value ('i5' an increment, 's120.5' a score, '3:i5' one for season 3 only, '3:!i5' one that was held
+-- and is released) and, with idempotency, the body's fingerprint; after all items, where the write is traced, its
+-- traceparent.
 -- Returns a word where nothing was done at all, else one text per item:
---   'A score rank previous_score previous_rank' applied ('-' for none), 'R ...' the same from the record, 'E word' refused.
+--   'A score rank previous_score previous_rank' applied ('-' for none), with ' bound id' behind it where it was held,
+--   'R ...' the same from the record, 'E word' refused.
 if meta[8] ~= 'a' then return 'board-suspended' end
 local idempotent = #KEYS > 4
 local width = idempotent and 3 or 2
@@ -13,13 +15,49 @@ local count = math.floor((#ARGV - 4) / width)
 local full = call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) -- replays write nothing and are answered all the same
 local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
 
+-- The board's bounds, where it has some: 'smallest largest gain seconds', '-' for none.
+local low, high, most, seconds
+local bounded = meta[9] and meta[9] ~= ''
+if bounded then
+  low, high, most, seconds = string.match(meta[9], '^(%S+) (%S+) (%S+) (%S+)$')
+  low, high, most, seconds = tonumber(low), tonumber(high), tonumber(most), tonumber(seconds)
+end
+
+-- The bound that a member's new score would break, or nil; then its gain counts in the interval.
+local function broken(user, old, new)
+  local score = tonumber(new)
+  if low and score < low then return 'min_score' end
+  if high and score > high then return 'max_score' end
+  if not most or not (old or rule == 's') then return nil end -- a first score that is no sum gains on nothing
+  local gain = score - (old and tonumber(old) or 0)
+  if not descending then gain = -gain end
+  if gain <= 0 then return nil end
+  -- Two hashes take turns, user -> gain, each naming its interval: what is older goes as a whole. Not in KEYS, which
+  -- would cost every write of every board; they are in the board's slot, as a cluster wants it.
+  local interval = string.format('%d', math.floor(tonumber(call('TIME')[1]) / seconds))
+  local name = 'gain:{' .. KEYS[1] .. '}:' .. interval % 2
+  if call('HGET', name, '\31') ~= interval then
+    call('UNLINK', name)
+    call('HSET', name, '\31', interval)
+    call('EXPIRE', name, 2 * seconds)
+  end
+  local sum = gain + tonumber(call('HGET', name, user) or 0)
+  if sum > most then return 'max_gain' end
+  call('HSET', name, user, string.format('%.17g', sum))
+  return nil
+end
+
 local apply
-function apply(index, user, value)
+function apply(index, user, value, released)
   if string.sub(value, 1, 1) ~= takes then
     local season, rest = string.match(value, '^(%d+):(.*)$')
-    if not season then return nil, 'E wrong-field ' .. rule end
+    if not season then
+      rest = string.match(value, '^!(.*)$')
+      if rest and not released then return apply(index, user, rest, true) end
+      return nil, 'E wrong-field ' .. rule
+    end
     if tonumber(season) ~= tonumber(call('HGET', KEYS[2], 'season') or 1) then return nil, 'E season-over' end
-    return apply(index, user, rest)
+    return apply(index, user, rest, released)
   end
   local submitted = string.sub(value, 2)
   local member = member_of(user)
@@ -46,6 +84,11 @@ function apply(index, user, value)
   local previous_rank = old and rank_of(member, old) or nil
 
   local base = string.format('%s%014x', ARGV[3], tonumber(ARGV[4]) + index)
+  local bound = bounded and changed and not released and broken(user, old, new)
+  if bound then
+    emit(base .. '00', 'h', 0, submitted, '', (call('HGET', KEYS[2], 'season') or 1) .. ':' .. bound, user)
+    return table.concat({new, '-', old or '-', previous_rank or '-', bound, base .. '00'}, ' ')
+  end
   local order, seq = '', next_seq()
   if tie == 'f' then
     -- Earlier is better, so on a descending board, which is read from its high end, the prefix counts down.
