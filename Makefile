@@ -53,9 +53,10 @@ demo-kube: $(STAMP) $(PAGE) ## The same by way of Kubernetes: operator, kubectl,
 up: $(STAMP) $(PAGE) ## Start Postgres, Redis, API and worker; Ctrl-C stops (DATA=folder PORT=8080; OBSERVE=1: also Prometheus, Loki, Tempo)
 	@$(WITH_REDIS) $(BIN)/leaderboard up --data "$(DATA)" --port "$(PORT)" $(if $(filter-out 0,$(OBSERVE)),--observe)
 
+# A process per core: most tests wait for a server. Each has servers of its own, which the tests of one file share.
 .PHONY: test
 test: $(STAMP) $(PAGE) ## All tests (PYTEST_ARGS='-k name' for some)
-	$(WITH_REDIS) $(BIN)/pytest $(PYTEST_ARGS)
+	$(WITH_REDIS) $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: e2e
 e2e: $(STAMP) $(PAGE) ## The end-to-end tests only
