@@ -37,6 +37,7 @@ BOARDS = {
     "short": {"scoreUpdate": "Best", "tiePolicy": "FirstToReach", "maxEntries": 3},
     "gone": {"scoreUpdate": "Sum"},
     "kept": {"scoreUpdate": "Sum"},
+    "bounded": {"scoreUpdate": "Sum", "bounds": {"maxScore": 999, "maxGain": 999, "perSeconds": 604_800}},
 }
 
 
@@ -140,6 +141,7 @@ async def fill(project, scores):
     await project.send("latest", *others)
     await project.reset("best", 1)  # ended, and not archived
     await world.control.delete_board(**project.place, key="gone")
+    await project.send("bounded", USER, value="i1000")  # it is held
     items = [(user, "i1", (f"match-1:{at}", "fingerprint")) for at, user in enumerate([USER, "a", USER])]
     answers = await scores.update_many(project.namespaces["kept"], items)
     assert all(isinstance(answer, Applied) for answer in answers)
@@ -193,17 +195,24 @@ async def test_an_erased_member_is_nowhere_and_everything_adds_up(world, project
         await conn.execute("ANALYZE")
     before = await totals(world)
     # The search finds what there is; a place that it cannot see would make the rest of the test worthless.
-    assert set(await traces(world.pool, world.redis, MARK)) >= {
+    there = set(await traces(world.pool, world.redis, MARK))
+    assert there & set(keys.gains(project.namespaces["bounded"]))
+    assert there >= {
         f"{ledger.partition_name(world.now.date())}.member",
         "season_standings.member",
         "standings.member",
         "standings.entries",
+        "held_updates.member",
         "statistics of season_standings.member",
         project.namespaces["kept"],
         keys.order(project.namespaces["kept"]),
         keys.season(project.namespaces["best"], 1),
         keys.SET_ASIDE,
     }
+
+    assert any(
+        name in keys.gains(project.namespaces["bounded"]) for name in await traces(world.pool, world.redis, MARK)
+    )
 
     receipt = await project.erase()
 
@@ -215,7 +224,8 @@ async def test_an_erased_member_is_nowhere_and_everything_adds_up(world, project
     assert set(before[3]) < set(after[3])  # one season more was archived meanwhile
     assert {line.leaderboard for line in receipt.lines} == set(BOARDS)
     touched = receipt.touched
-    assert (touched.entries, touched.season_lines, touched.snapshots, touched.set_aside) == (2, 3, 3, 1)
+    assert (touched.entries, touched.season_lines, touched.snapshots, touched.set_aside) == (3, 3, 3, 1)
+    assert touched.held == 1
     assert (await project.check(receipt.erasure.id)).verified
 
 

@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-import sys
-from pathlib import Path
 
 from leaderboard.control import rebuild
 from leaderboard.domain.erasures import ErasureState
 from leaderboard.store.postgres import seasons
 from leaderboard.worker import seasons as season_worker
+from support.dying import Erasure, mortals
 from support.traces import traces
 from support.world import eventually, leaderboard, tenant
 
-ERASER = Path(__file__).with_name("dying_eraser.py")
 MOST = 200
 """Members, and so moments to die at; there must be fewer."""
 
@@ -48,50 +46,31 @@ async def test_an_eraser_killed_anywhere_leaves_nothing_half_done(world, databas
         await world.control.carry_out_erasures(limit=1)  # nothing, while the dead one's session has its lock still
         return await world.one("SELECT count(*) FROM erasures WHERE state = 'pending'") == (0,)
 
-    eraser = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ERASER),
-        database,
-        redis_url,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert eraser.stdin is not None
-    assert eraser.stdout is not None
-
-    async def die_at(number):
-        eraser.stdin.write(f"{number}\n".encode())
-        return int(await eraser.stdout.readline())
-
     killed = 0
-    try:
-        async with world.worker(), asyncio.TaskGroup() as tasks:
-            tasks.create_task(archive())
-            with contextlib.ExitStack() as stack:
-                stack.callback(stop.set)
-                await eventually(archived)
-                await score()
-                for user in users:
-                    asked = await world.control.request_erasure(
-                        project_id=project["project_id"], member=user, requested_by="k" * 16
-                    )
-                    ended = await die_at(killed + 1)
-                    assert ended in (0, -9)
-                    if ended == 0:
-                        break
-                    killed += 1
-                    await eventually(finished)
-                    id = asked.erasure.id
-                    checked = await world.control.check_erasure(id, project_id=project["project_id"], member=user)
-                    assert checked.receipt.erasure.state is ErasureState.DONE, killed
-                    assert checked.verified, killed
-                    assert checked.receipt.touched.season_lines == 1, killed
-                    assert checked.receipt.touched.entries == 2, killed
-                    assert checked.receipt.touched.events == 6, killed  # four updates, two removals
-                    assert await traces(world.pool, world.redis, user) == [], killed
-    finally:
-        eraser.stdin.close()
-        await eraser.wait()
+    async with mortals(database, redis_url) as die_at, world.worker(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(archive())
+        with contextlib.ExitStack() as stack:
+            stack.callback(stop.set)
+            await eventually(archived)
+            await score()
+            for user in users:
+                asked = await world.control.request_erasure(
+                    project_id=project["project_id"], member=user, requested_by="k" * 16
+                )
+                ended = await die_at(killed + 1, Erasure())
+                assert ended in (0, -9)
+                if ended == 0:
+                    break
+                killed += 1
+                await eventually(finished)
+                id = asked.erasure.id
+                checked = await world.control.check_erasure(id, project_id=project["project_id"], member=user)
+                assert checked.receipt.erasure.state is ErasureState.DONE, killed
+                assert checked.verified, killed
+                assert checked.receipt.touched.season_lines == 1, killed
+                assert checked.receipt.touched.entries == 2, killed
+                assert checked.receipt.touched.events == 6, killed  # four updates, two removals
+                assert await traces(world.pool, world.redis, user) == [], killed
     assert 20 < killed < MOST - 1
     report = await rebuild.verify(world.pool, world.redis)
     assert (report.same, report.differences) == (True, 0)
