@@ -33,6 +33,7 @@ def test_a_new_board_has_the_defaults_and_is_where_location_says(client):
         "suspended": False,
         "managed": False,
         "reset": None,
+        "bounds": None,
         "season": 1,
         "next_reset": None,
     }
