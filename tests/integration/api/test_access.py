@@ -62,6 +62,8 @@ def other_key() -> str:
 def test_a_scope_allows_its_own_and_the_ones_before(served, new_tenant, connect, scope):
     tenant = new_tenant(scope=scope)
     client = connect(tenant.key)
+    standings = "/v1/leaderboards/global/standings"
+    assert wait_until(lambda: client.get(standings).status == 200, seconds=30), "the worker takes snapshots"
     order = list(CALLS)
     for needed, calls in CALLS.items():
         for method, path, body in calls:
