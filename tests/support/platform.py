@@ -61,9 +61,15 @@ class Platform:
         return self._worker
 
     def start(self) -> None:
-        """Start both and return when the API is ready."""
-        self.start_api()
+        """Start both and return when the API is ready and the worker at work: on a busy machine that takes seconds."""
         self.start_worker()
+        self.start_api()
+        if not wait_until(
+            lambda: not self.worker.alive or any("worker started" in line for line in self.lines("worker")),
+            seconds=READY_SECONDS,
+        ):
+            raise AssertionError(f"the worker did not start within {READY_SECONDS} s")
+        assert self.worker.alive, self.worker.how_it_ended()
 
     def start_api(self) -> None:
         """Start the API and return when it is ready."""
