@@ -44,11 +44,13 @@ class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: str | None = None
     time_zone: str = "UTC"
     keep_seasons: int | float = 0
+    grace_seconds: int | float = 0
 
     def asked(self) -> ResetSpec:
         """Return what this asks for, or raise Problem 422."""
         keep = queries.whole(self.keep_seasons, field="reset.keep_seasons")
-        return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=keep)
+        grace = queries.whole(self.grace_seconds, field="reset.grace_seconds")
+        return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=keep, grace_seconds=grace)
 
 
 class BoundsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

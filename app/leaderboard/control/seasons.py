@@ -6,8 +6,9 @@ ledger has the event where Redis lost what it did. The archive is then made of w
 lost that, of the ledger.
 """
 
+import math
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import msgspec
@@ -70,12 +71,24 @@ async def move_on(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: dat
 
 
 async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str, now: datetime) -> Board:
-    ending = await seasons.begin(conn, board.id, board.season, event_id=uuid4(), now=now)
+    grace = 0 if board.spec.reset is None else board.spec.reset.grace_seconds
+    ending = await seasons.begin(
+        conn,
+        board.id,
+        board.season,
+        event_id=uuid4(),
+        now=now,
+        late_until=now + timedelta(seconds=grace) if grace else None,
+    )
     admin = BoardAdmin(redis)
     # In the ledger already: Redis did it, lost it, and was restored from there, as the season that runs.
     if await ledger.place_of_reset(conn, board.id, ending.event_id) is None:
         await admin.reset(
-            board_key, season=ending.number, incarnation=board.incarnation + 1, event_id=ending.event_id.hex
+            board_key,
+            season=ending.number,
+            incarnation=board.incarnation + 1,
+            event_id=ending.event_id.hex,
+            grace_seconds=_grace_left(ending, now),
         )
     meta = await admin.read_meta(board_key)
     incarnation = max(board.incarnation, 0 if meta is None else meta.incarnation)
@@ -89,14 +102,20 @@ async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str
     return after
 
 
+def _grace_left(ending: Season, now: datetime) -> int:
+    """Return for how many seconds from now the season takes late updates."""
+    return 0 if ending.late_until is None else max(0, math.ceil((ending.late_until - now).total_seconds()))
+
+
 async def archive(
     pool: Pool, redis: Redis, board_id: LeaderboardId, season: Season, *, drain_seconds: float
 ) -> Sealed | None:
     """Move a season that has ended to Postgres and out of Redis; None where there is no such board any more.
 
-    Holds a few thousand entries at a time. May be repeated after a crash anywhere. Not before the reset is in the
-    ledger: from then on a Redis that loses its memory, or goes back in time, is restored as it has to be. Raises
-    NotDrained where the ledger is behind, ResetLost; DatabaseUnavailable, RedisUnavailable.
+    Also None while the season takes late updates. Holds a few thousand entries at a time. May be repeated after a crash
+    anywhere. Not before the reset is in the ledger: from then on a Redis that loses its memory, or goes back in time,
+    is restored as it has to be. Raises NotDrained where the ledger is behind, ResetLost; DatabaseUnavailable,
+    RedisUnavailable.
     """
     place = await boards.place_of(pool, board_id)
     if place is None or place.deleting:
@@ -106,8 +125,17 @@ async def archive(
         now = await seasons.get(conn, board_id, season.number)
         sealed = None
         if now is not None and now.state is SeasonState.ENDED:
+            if now.late_until is not None:
+                if not await admin.close_season(board_key, season.number):
+                    return None
+                # Those are waited for too: the ledger may have to say what the season was.
+                await namespace.drained(redis, seconds=drain_seconds)
             end = await _end(pool, redis, place, now, drain_seconds=drain_seconds)
             lost = not await admin.has_season(board_key, season.number)
+            if now.late_until is not None and not lost:
+                # Late updates come after the reset: a Redis that went back in time may have lost some of them.
+                number = await admin.late_number(board_key, season.number)
+                lost = number is None or number < await ledger.last_before(pool, board_id, end)
             async with transaction(conn):
                 lines = (
                     _from_ledger(pool, place.board, end)

@@ -142,10 +142,17 @@ class ResetPart(_Part, frozen=True, kw_only=True):
     schedule: str | None = None
     time_zone: str = "UTC"
     keep_seasons: int = 0
+    grace_period: str = "0s"
+    """`grace_seconds` as a duration such as ``10m``."""
 
     def asked(self) -> ResetSpec:
         """Return what this asks for."""
-        return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=self.keep_seasons)
+        return ResetSpec(
+            schedule=self.schedule,
+            time_zone=self.time_zone,
+            keep_seasons=self.keep_seasons,
+            grace_seconds=seconds(self.grace_period, field="reset.gracePeriod"),
+        )
 
 
 class BoundsPart(_Part, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ MAX_SCHEDULE_LENGTH = 100
 """Most characters of a schedule."""
 MAX_KEEP_SEASONS = 10_000
 """Largest `keep_seasons` accepted."""
+MAX_GRACE_SECONDS = 86_400
+"""Largest `grace_seconds` accepted."""
 
 _SHAPE = re.compile(r"[0-9A-Za-z*/,#-]+( +[0-9A-Za-z*/,#-]+){4}").fullmatch
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -34,6 +36,8 @@ class ResetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """An IANA name, such as ``Europe/Berlin``."""
     keep_seasons: int = 0
     """How many archived seasons are kept, the newest; 0 keeps all."""
+    grace_seconds: int = 0
+    """For how many seconds after its end a season takes late updates that name it; it is archived afterwards."""
 
 
 def check_reset(reset: ResetSpec) -> ResetSpec:
@@ -42,6 +46,8 @@ def check_reset(reset: ResetSpec) -> ResetSpec:
         raise InvalidDocument(
             f"reset: the seasons to keep must be 0 (all) to {MAX_KEEP_SEASONS}, got {reset.keep_seasons}"
         )
+    if not 0 <= reset.grace_seconds <= MAX_GRACE_SECONDS:
+        raise InvalidDocument(f"reset: the grace must be 0 to {MAX_GRACE_SECONDS} seconds, got {reset.grace_seconds}")
     _zone(reset.time_zone)
     if reset.schedule is not None:
         _check_schedule(reset.schedule)

@@ -60,6 +60,8 @@ async def once(pool: Pool, redis: Redis, *, now: datetime) -> Turn:
                     log.warning("finishing the reset of board %d that ends its season %d", board_id, season.number)
                     await control.move_on(pool, redis, board_id, now=now)
                 continue
+            if season.late_until is not None and season.late_until > now:
+                continue
             sealed = await control.archive(pool, redis, board_id, season, drain_seconds=DRAIN_SECONDS)
         except (NotDrained, NotSealed, ResetLost, BoardUnavailable) as error:
             waiting.append(error)

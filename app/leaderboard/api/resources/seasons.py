@@ -34,13 +34,17 @@ class ResetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SeasonBody(msgspec.Struct):
-    """A season that is over. Until it is `archived` its standings cannot be read, and `entries` is null."""
+    """A season that is over. Until it is `archived` its standings cannot be read, and `entries` is null.
+
+    It is not before `late_until`, where it takes late updates.
+    """
 
     season: int
     ended_at: datetime
     archived: bool
     entries: int | None
     checksum: str | None
+    late_until: datetime | None
 
 
 class SeasonsBody(msgspec.Struct):
@@ -226,4 +230,5 @@ def _season(over: Season) -> SeasonBody:
         over.readable,
         over.entries,
         None if over.checksum is None else over.checksum.hex(),
+        over.late_until,
     )

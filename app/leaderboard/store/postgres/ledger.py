@@ -264,6 +264,18 @@ async def place_of_reset(database: Database, leaderboard_id: LeaderboardId, even
     return None if row is None else Position(*row)
 
 
+async def last_before(database: Database, leaderboard_id: LeaderboardId, place: Position) -> int:
+    """Return the number of the last event of the same incarnation before `place`, 0 where there is none."""
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT max(seq) FROM score_events WHERE leaderboard_id = %s AND incarnation = %s AND seq < %s",
+                (leaderboard_id, *place),
+            )
+        ).fetchone()
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
 async def has(database: Database, leaderboard_id: LeaderboardId, member: str, event_id: UUID) -> bool:
     """Whether the ledger has an event of the member. Looks through all of the member's. Raises DatabaseUnavailable."""
     async with connection(database) as conn:

@@ -42,6 +42,8 @@ class Season(NamedTuple):
     ended_at: datetime
     entries: int | None
     checksum: bytes | None
+    late_until: datetime | None = None
+    """Until when it takes late updates; None where it takes none."""
 
     @property
     def readable(self) -> bool:
@@ -97,13 +99,21 @@ class _Pace:
             self._since = time.monotonic()
 
 
-async def begin(database: Database, board_id: LeaderboardId, number: int, *, event_id: UUID, now: datetime) -> Season:
+async def begin(
+    database: Database,
+    board_id: LeaderboardId,
+    number: int,
+    *,
+    event_id: UUID,
+    now: datetime,
+    late_until: datetime | None = None,
+) -> Season:
     """Write down that a season ends, under the event that will say so; return what was written down first."""
     async with connection(database) as conn:
         await conn.execute(
-            "INSERT INTO seasons (leaderboard_id, season, state, event_id, ended_at) VALUES (%s, %s, 'ending', %s, %s)"
-            " ON CONFLICT (leaderboard_id, season) DO NOTHING",
-            (board_id, number, event_id, now),
+            "INSERT INTO seasons (leaderboard_id, season, state, event_id, ended_at, late_until)"
+            " VALUES (%s, %s, 'ending', %s, %s, %s) ON CONFLICT (leaderboard_id, season) DO NOTHING",
+            (board_id, number, event_id, now, late_until),
         )
         found = await get(conn, board_id, number)
     assert found is not None
@@ -120,7 +130,7 @@ async def move(database: Database, board_id: LeaderboardId, number: int, state: 
         )
 
 
-_COLUMNS = "season, state, event_id, ended_at, entries, checksum"
+_COLUMNS = "season, state, event_id, ended_at, entries, checksum, late_until"
 
 
 async def get(database: Database, board_id: LeaderboardId, number: int) -> Season | None:

@@ -194,17 +194,29 @@ class BoardAdmin:
         event_id = f"{event_id_nonce}{event_counter:014x}00"
         return bool(await self._run(scripts.DELETE, board_key, [event_id], also=keys.gains(board_key)))
 
-    async def reset(self, board_key: str, *, season: int, incarnation: int, event_id: str) -> bool:
+    async def reset(
+        self, board_key: str, *, season: int, incarnation: int, event_id: str, grace_seconds: int = 0
+    ) -> bool:
         """End `season` and start the next in `incarnation`, with its event, in one step.
 
-        False where it was over already. Raises BoardUnavailable where there is no board, or it is being restored.
+        For `grace_seconds` it takes late updates that name it; an earlier season takes none any more. Returns False
+        where it was over already. Raises BoardUnavailable where there is no board, or it is being restored.
         """
-        done = await self._run(
-            scripts.RESET, board_key, [event_id, season, incarnation], also=(keys.season(board_key, season),)
-        )
+        aside = (keys.season(board_key, season), keys.season_order(board_key, season))
+        done = await self._run(scripts.RESET, board_key, [event_id, season, incarnation, grace_seconds], also=aside)
         if done == b"board-unavailable":
             raise BoardUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
         return bool(done != b"season-over")
+
+    async def close_season(self, board_key: str, season: int) -> bool:
+        """Let a season that is over take no more late updates; False while its grace is not over, by Redis's clock."""
+        return bool(await scripts.run(self._redis, scripts.CLOSE, [keys.meta(board_key)], [season]))
+
+    async def late_number(self, board_key: str, season: int) -> int | None:
+        """Return the number of the last event of a season that took late updates, None where Redis does not know."""
+        async with redis_failures():
+            number: Any = await self._redis.hget(keys.meta(board_key), f"late:{season}")
+        return None if number is None else int(number)
 
     def season_entries(self, board_key: str, season: int, spec: BoardSpec) -> AsyncIterator[tuple[str, float]]:
         """Yield (user, score) of a season that is over, best first."""
@@ -218,7 +230,10 @@ class BoardAdmin:
     async def drop_season(self, board_key: str, season: int) -> None:
         """Remove the entries of a season that is over."""
         async with redis_failures():
-            await self._redis.unlink(keys.season(board_key, season))
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.unlink(keys.season(board_key, season), keys.season_order(board_key, season))
+            pipe.hdel(keys.meta(board_key), f"late:{season}")
+            await pipe.execute()
 
     async def trim(self, board_key: str, *, nonce: str, counter: int) -> int:
         """Drop up to 255 members past max_entries, each with its event; return how many. 0 means the board fits."""

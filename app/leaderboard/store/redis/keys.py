@@ -37,6 +37,11 @@ def season(board_key: str, number: int) -> str:
     return f"season:{{{board_key}}}:{number}"
 
 
+def season_order(board_key: str, number: int) -> str:
+    """Return the order hash of a season that is over and takes late updates."""
+    return f"season-order:{{{board_key}}}:{number}"
+
+
 def importing(board_key: str) -> str:
     """Return the hash that says how far an import into the board is."""
     return f"import:{{{board_key}}}"

@@ -49,6 +49,7 @@ TRIM = _compose("trim", "board", "events")
 DELETE = _compose("delete")
 OPEN = _compose("open")
 RESET = _compose("reset")
+CLOSE = _compose("close")
 RESTORE = _compose("restore")
 IMPORT = _compose("import", "board", "events")
 TOP = _compose("top", "board")
@@ -59,4 +60,21 @@ STANDING = _compose("standing", "board")
 ERASE = _compose("erase", "board", "events")
 WOULD = _compose("would", "board")
 
-ALL = (UPDATE, REMOVE, TRIM, DELETE, OPEN, RESET, RESTORE, IMPORT, TOP, AROUND, MEMBERS, LEASE, STANDING, ERASE, WOULD)
+ALL = (
+    UPDATE,
+    REMOVE,
+    TRIM,
+    DELETE,
+    OPEN,
+    RESET,
+    CLOSE,
+    RESTORE,
+    IMPORT,
+    TOP,
+    AROUND,
+    MEMBERS,
+    LEASE,
+    STANDING,
+    ERASE,
+    WOULD,
+)

@@ -1,7 +1,8 @@
 -- After board.lua in the scripts that change a board. KEYS[4] the outbox. The separator is U+001F, which no user has.
 -- The first write of an update or removal is this one: if Redis refuses to write (OOM, MISCONF), it refuses here, before
 -- anything of the board moved.
-local function next_seq() return call('HINCRBY', KEYS[2], 'seq', 1) end
+local counter = 'seq' -- the field of the meta that numbers the events
+local function next_seq() return call('HINCRBY', KEYS[2], counter, 1) end
 
 -- The traceparent of a write that is traced, which goes with its events; set by the script that was given one.
 local trace

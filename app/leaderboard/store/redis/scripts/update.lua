@@ -15,6 +15,9 @@ local count = math.floor((#ARGV - 4) / width)
 local full = call('XLEN', KEYS[4]) + count > tonumber(ARGV[1]) -- replays write nothing and are answered all the same
 local rule, takes = meta[3], meta[3] == 'b' and 's' or (meta[3] == 's' and 'i' or 's')
 
+local board = KEYS[1]
+local runs -- the season that an update is for, where that is not the one that runs
+
 -- The board's bounds, where it has some: 'smallest largest gain seconds', '-' for none.
 local low, high, most, seconds
 local bounded = meta[9] and meta[9] ~= ''
@@ -35,7 +38,7 @@ local function broken(user, old, new)
   -- Two hashes take turns, user -> gain, each naming its interval: what is older goes as a whole. Not in KEYS, which
   -- would cost every write of every board; they are in the board's slot, as a cluster wants it.
   local interval = string.format('%d', math.floor(tonumber(call('TIME')[1]) / seconds))
-  local name = 'gain:{' .. KEYS[1] .. '}:' .. interval % 2
+  local name = 'gain:{' .. board .. '}:' .. interval % 2
   if call('HGET', name, '\31') ~= interval then
     call('UNLINK', name)
     call('HSET', name, '\31', interval)
@@ -48,6 +51,23 @@ local function broken(user, old, new)
 end
 
 local apply
+
+-- Does what `apply` does in a season that is over and takes late updates still: on what was put aside of it, with numbers
+-- that the reset has left before its own.
+local function apply_late(season, index, user, value, released)
+  local late = call('HGET', KEYS[2], 'late')
+  local takes_late, inc, last, till = string.match(late or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if takes_late ~= season or tonumber(call('TIME')[1]) >= tonumber(till) then return nil, 'E season-over' end
+  -- An update may trim 255 members, each with a number.
+  if tonumber(call('HGET', KEYS[2], 'late:' .. season) or last) + 256 >= tonumber(last) then return nil, 'E season-over' end
+  local order, incarnation = KEYS[3], meta[2]
+  KEYS[1], KEYS[3] = 'season:{' .. board .. '}:' .. season, 'season-order:{' .. board .. '}:' .. season
+  meta[2], counter, runs = inc, 'late:' .. season, season
+  local done, refused = apply(index, user, value, released)
+  KEYS[1], KEYS[3], meta[2], counter, runs = board, order, incarnation, 'seq', nil
+  return done, refused
+end
+
 function apply(index, user, value, released)
   if string.sub(value, 1, 1) ~= takes then
     local season, rest = string.match(value, '^(%d+):(.*)$')
@@ -56,7 +76,9 @@ function apply(index, user, value, released)
       if rest and not released then return apply(index, user, rest, true) end
       return nil, 'E wrong-field ' .. rule
     end
-    if tonumber(season) ~= tonumber(call('HGET', KEYS[2], 'season') or 1) then return nil, 'E season-over' end
+    if tonumber(season) ~= tonumber(call('HGET', KEYS[2], 'season') or 1) then
+      return apply_late(season, index, user, rest, released)
+    end
     return apply(index, user, rest, released)
   end
   local submitted = string.sub(value, 2)
@@ -86,7 +108,7 @@ function apply(index, user, value, released)
   local base = string.format('%s%014x', ARGV[3], tonumber(ARGV[4]) + index)
   local bound = bounded and changed and not released and broken(user, old, new)
   if bound then
-    emit(base .. '00', 'h', 0, submitted, '', (call('HGET', KEYS[2], 'season') or 1) .. ':' .. bound, user)
+    emit(base .. '00', 'h', 0, submitted, '', (runs or call('HGET', KEYS[2], 'season') or 1) .. ':' .. bound, user)
     return table.concat({new, '-', old or '-', previous_rank or '-', bound, base .. '00'}, ' ')
   end
   local order, seq = '', next_seq()
