@@ -14,6 +14,7 @@ from leaderboard.api import problems, queries
 from leaderboard.api.exchange import KEY
 from leaderboard.api.problems import Problem
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 
 MAX_BATCH = 1_000
 
@@ -50,6 +51,19 @@ class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ResetSpec(schedule=self.schedule, time_zone=self.time_zone, keep_seasons=keep)
 
 
+class TierBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One tier of a board; `Tier` says what the fields are."""
+
+    name: str
+    top: int | float | msgspec.UnsetType = msgspec.UNSET
+    percent: float | msgspec.UnsetType = msgspec.UNSET
+
+    def asked(self) -> Tier:
+        """Return what this asks for, or raise Problem 422."""
+        top = None if self.top is msgspec.UNSET else queries.whole(self.top, field="tiers: top")
+        return Tier(name=self.name, top=top, percent=None if self.percent is msgspec.UNSET else self.percent)
+
+
 class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A board to be made. Enumerations are checked with the other rules, to name what they take."""
 
@@ -60,6 +74,7 @@ class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_entries: int | float = 0
     public_read: bool = False
     reset: ResetBody | None = None
+    tiers: list[TierBody] | None = None
 
 
 class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +86,7 @@ class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_entries: int | float | msgspec.UnsetType = msgspec.UNSET
     public_read: bool | msgspec.UnsetType = msgspec.UNSET
     reset: ResetBody | msgspec.UnsetType | None = msgspec.UNSET
+    tiers: list[TierBody] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class BodyReader(Generic[T]):

@@ -17,6 +17,7 @@ from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePoli
 from leaderboard.domain.errors import InvalidDocument, InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 
 API_VERSION = "leaderboard.saas/v1alpha1"
 
@@ -159,6 +160,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     max_entries: int = 0
     public_read: bool = False
     reset: ResetPart | None = None
+    tiers: tuple[Tier, ...] = ()
     suspend: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
@@ -173,6 +175,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
             public_read=self.public_read,
             suspended=self.suspend,
             reset=None if self.reset is None else self.reset.asked(),
+            tiers=self.tiers,
         )
 
 

@@ -25,6 +25,7 @@ MIGRATIONS = [
     "0010.history",
     "0011.erasures",
     "0012.imports",
+    "0013.tiers",
 ]
 
 

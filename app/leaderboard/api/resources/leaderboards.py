@@ -17,6 +17,7 @@ from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, 
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.postgres import boards
 from leaderboard.store.postgres.boards import BoardRow
 from leaderboard.store.postgres.pool import Pool
@@ -39,6 +40,7 @@ class BoardBody(msgspec.Struct):
     suspended: bool
     managed: bool
     reset: ResetSpec | None
+    tiers: tuple[Tier, ...]
     season: int
     next_reset: datetime | None
     created_at: datetime
@@ -58,6 +60,7 @@ def body_of(row: BoardRow) -> BoardBody:
         spec.suspended,
         row.managed_by is not None,
         spec.reset,
+        spec.tiers,
         row.season,
         row.next_reset,
         row.created_at,
@@ -139,6 +142,7 @@ class Leaderboards:
                 max_entries=queries.whole(asked.max_entries, field="max_entries"),
                 public_read=asked.public_read,
                 reset=None if asked.reset is None else asked.reset.asked(),
+                tiers=tuple(tier.asked() for tier in asked.tiers or ()),
             )
         )
         await self._control.put_board(
@@ -170,7 +174,7 @@ class Leaderboard:
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
-        """Change max_entries, public_read or reset; what is fixed at creation may only be repeated."""
+        """Change max_entries, public_read, reset or tiers; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
         current = (await row_of(self._pool, context, queries.board(leaderboard))).spec
@@ -184,6 +188,8 @@ class Leaderboard:
             given["max_entries"] = queries.whole(given["max_entries"], field="max_entries")
         if isinstance(asked := given.get("reset"), ResetBody):
             given["reset"] = asked.asked()
+        if "tiers" in given:
+            given["tiers"] = tuple(tier.asked() for tier in given["tiers"] or ())
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,

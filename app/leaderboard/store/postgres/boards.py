@@ -11,6 +11,7 @@ from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, 
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import BoardKey, LeaderboardId, ProjectId, TenantId
 from leaderboard.domain.schedules import ResetSpec, next_reset
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.postgres.pool import Database, connection
 
 
@@ -40,8 +41,9 @@ class PlacedBoard(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = (
     "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended, b.reset,"
     " b.incarnation, b.managed_by, b.season, b.next_reset"
+    ", b.tiers"
 )
-_WIDTH = 13
+_WIDTH = 14
 """How many they are; what a query asks for besides comes after them."""
 
 
@@ -57,6 +59,7 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
             public_read=row[6],
             suspended=row[7],
             reset=None if row[8] is None else msgspec.convert(row[8], ResetSpec),
+            tiers=() if row[13] is None else msgspec.convert(row[13], tuple[Tier, ...]),
         ),
         "incarnation": row[9],
         "managed_by": row[10],
@@ -68,6 +71,11 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
 def reset_json(spec: BoardSpec) -> str | None:
     """Return the `reset` of a board as its column takes it."""
     return None if spec.reset is None else msgspec.json.encode(spec.reset).decode()
+
+
+def tiers_json(spec: BoardSpec) -> str | None:
+    """Return the `tiers` of a board as their column takes them."""
+    return msgspec.json.encode(spec.tiers).decode() if spec.tiers else None
 
 
 async def get(database: Database, project_id: ProjectId, key: str) -> Board | None:
@@ -201,9 +209,9 @@ async def insert(
             await conn.execute(
                 "INSERT INTO leaderboards (id, project_id, key, sort_order, score_update, tie_policy, max_entries,"
                 " public_read, suspended, reset, managed_by, deletion_policy, spec_hash, incarnation, season,"
-                " next_reset, created_at, updated_at) OVERRIDING SYSTEM VALUE"
+                " next_reset, created_at, updated_at, tiers) OVERRIDING SYSTEM VALUE"
                 " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('leaderboards', 'id'))),"
-                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
                 (
                     known_id,
                     project_id,
@@ -223,6 +231,7 @@ async def insert(
                     next_reset(spec.reset, now),
                     now,
                     now,
+                    tiers_json(spec),
                 ),
             )
         ).fetchone()
@@ -245,6 +254,7 @@ async def update(
             "UPDATE leaderboards SET sort_order = %s, score_update = %s, tie_policy = %s, max_entries = %s,"
             " public_read = %s, suspended = %s, next_reset = CASE WHEN reset IS NOT DISTINCT FROM %s::jsonb THEN"
             " next_reset ELSE %s END, reset = %s,"
+            " tiers = %s,"
             " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
             (
                 spec.sort_order.value,
@@ -256,6 +266,7 @@ async def update(
                 reset_json(spec),
                 next_reset(spec.reset, now),  # one that is overdue stays so, unless the schedule is another
                 reset_json(spec),
+                tiers_json(spec),
                 None if deletion_policy is None else deletion_policy.value,
                 spec_hash,
                 now,

@@ -9,7 +9,7 @@ from leaderboard.domain.boards import BoardSpec
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.domain.schedules import next_reset
-from leaderboard.store.postgres.boards import RECORD_COLUMNS, RECORD_WIDTH, BoardRecord, record, reset_json
+from leaderboard.store.postgres.boards import RECORD_COLUMNS, RECORD_WIDTH, BoardRecord, record, reset_json, tiers_json
 from leaderboard.store.postgres.pool import Connection, Database, connection
 
 
@@ -117,9 +117,10 @@ async def insert(
     """
     rows = await conn.execute(
         "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries, public_read,"
-        " suspended, reset, next_reset, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
+        " suspended, reset, next_reset, managed_by, deletion_policy, spec_hash, tiers, created_at, updated_at)"
         " SELECT *, %s, %s FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[],"
-        " %s::bool[], %s::bool[], %s::jsonb[], %s::timestamptz[], %s::text[], %s::text[], %s::text[])"
+        " %s::bool[], %s::bool[], %s::jsonb[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],"
+        " %s::jsonb[])"
         " ON CONFLICT (project_id, key) WHERE state <> 'deleted' DO NOTHING RETURNING project_id, key, id",
         (
             now,
@@ -137,6 +138,7 @@ async def insert(
             [board.managed_by for board in wanted],
             [board.deletion_policy.value for board in wanted],
             [board.spec_hash for board in wanted],
+            [tiers_json(board.spec) for board in wanted],
         ),
     )
     return {(project_id, key): board_id async for project_id, key, board_id in rows}

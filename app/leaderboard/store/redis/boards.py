@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, redis_failures
+from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, UnexpectedReply, redis_failures
 from leaderboard.store.redis.scripts import Script
 
 ORDER_CHARS = 12
@@ -50,7 +51,27 @@ class BoardMeta(msgspec.Struct, frozen=True, kw_only=True):
     public: bool
     state: BoardState
     season: int
+    tiers: str
+    """As JSON, '' for none: `tiers_text`."""
     seq: int
+
+
+def tiers_text(tiers: Sequence[Tier]) -> str:
+    """Return the tiers as the meta holds them; `tiers_of` reads them."""
+    return msgspec.json.encode(tiers).decode() if tiers else ""
+
+
+def tiers_of(text: bytes) -> tuple[Tier, ...]:
+    """Return the tiers in a meta. Raises UnexpectedReply where the text is not as we write it."""
+    if not text:
+        return ()
+    try:
+        return _decode_tiers(text)
+    except msgspec.DecodeError as error:
+        raise UnexpectedReply(f"a board's meta has tiers that cannot be read: {text[:80]!r}") from error
+
+
+_decode_tiers = msgspec.json.Decoder(tuple[Tier, ...]).decode
 
 
 def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
@@ -65,6 +86,7 @@ def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
         public=board.spec.public_read,
         state=state,
         season=board.season,
+        tiers=tiers_text(board.spec.tiers),
         seq=seq,
     )
 
@@ -304,6 +326,7 @@ def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
         "pub": int(meta.public),
         "state": str(state),
         "season": meta.season,
+        "tiers": meta.tiers,
     }
 
 
@@ -339,5 +362,6 @@ def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:
         public=raw[b"pub"] == b"1",
         state=BoardState(raw[b"state"].decode()),
         season=int(raw.get(b"season", 1)),  # a board from before there were seasons has none written
+        tiers=raw.get(b"tiers", b"").decode(),  # the same
         seq=int(raw.get(b"seq", 0)),
     )
