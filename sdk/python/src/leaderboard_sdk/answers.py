@@ -82,7 +82,10 @@ class Top(_Read):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rank(_Read):
-    """One user's entry. `percentile` is the share of entries that are not better, itself among them: rank 1 has 100."""
+    """One user's entry. `percentile` is the share of entries that are not better, itself among them: rank 1 has 100.
+
+    `tier` is the name of the first tier of the leaderboard that holds it, None where none does.
+    """
 
     leaderboard: str
     rank: int
@@ -90,6 +93,7 @@ class Rank(_Read):
     score: float
     total: int
     percentile: float
+    tier: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,8 +149,24 @@ class ResetRule(_Read):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Tier(_Read):
+    """A name for ranks 1 to `top`, or for the best `percent` of the entries; exactly one of the two."""
+
+    name: str
+    top: int | None = None
+    percent: float | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return it as the API takes it."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard(_Read):
-    """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule."""
+    """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule.
+
+    `tiers` are best first.
+    """
 
     key: str
     score_update: str
@@ -157,6 +177,7 @@ class Leaderboard(_Read):
     suspended: bool
     managed: bool
     reset: ResetRule | None
+    tiers: list[Tier]
     season: int
     next_reset: datetime | None
     created_at: datetime
@@ -348,7 +369,8 @@ def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
     times = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "updated_at")}
     reset = None if body["reset"] is None else ResetRule.read(body["reset"])
     next_reset = None if body["next_reset"] is None else datetime.fromisoformat(body["next_reset"])
-    return Leaderboard.read(body, reset=reset, next_reset=next_reset, **times)
+    tiers = [Tier.read(each, top=each.get("top"), percent=each.get("percent")) for each in body["tiers"]]
+    return Leaderboard.read(body, reset=reset, tiers=tiers, next_reset=next_reset, **times)
 
 
 def leaderboards(body: Mapping[str, Any]) -> LeaderboardPage:
