@@ -1,11 +1,12 @@
 /** One leaderboard: its top as it changes, who is around a member, its settings. */
 
+import type {ComponentChildren} from 'preact'
 import {useEffect, useState} from 'preact/hooks'
 import {boardPath, get, patch, post, remove} from '../api'
 import {count, score, time, words} from '../format'
 import {type Live, useLive} from '../live'
 import {go} from '../route'
-import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings} from '../shapes'
+import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings, Tier} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
@@ -160,11 +161,12 @@ function Final({board, season}: {board: string; season: string}) {
 
 function Settings({board, session, onChanged}: {board: Leaderboard; session: Session; onChanged: () => void}) {
   const [open, setOpen] = useState<'change' | 'reset' | 'delete' | null>(null)
-  const facts: [string, string][] = [
+  const facts: [string, ComponentChildren][] = [
     ['An update', {sum: 'adds to the score', best: 'keeps the better score', latest: 'replaces the score'}[board.score_update]],
     ['Rank 1', board.sort_order === 'descending' ? 'the highest score' : 'the lowest score'],
     ['Ties', words(board.tie_policy)],
     ['Keeps', board.max_entries === 0 ? 'all entries' : `the best ${count(board.max_entries)}`],
+    ...(board.tiers.length > 0 ? [['Tiers', <Tiers tiers={board.tiers} />] as [string, ComponentChildren]] : []),
     ['Season', count(board.season)],
     ['It ends', board.next_reset === null ? 'when somebody ends it' : time(board.next_reset)],
     ...(board.reset?.schedule ? [['Schedule', `${board.reset.schedule} (${board.reset.time_zone})`] as [string, string]] : []),
@@ -188,6 +190,17 @@ function Settings({board, session, onChanged}: {board: Leaderboard; session: Ses
       {open === 'reset' && <Reset board={board} onClose={() => setOpen(null)} onDone={onChanged} />}
       {open === 'delete' && <Delete board={board} onClose={() => setOpen(null)} />}
     </Card>
+  )
+}
+
+/** Best first, one a line: a rank is in the first that holds it. */
+function Tiers({tiers}: {tiers: Tier[]}) {
+  return (
+    <ol class="tiers">
+      {tiers.map(({name, top, percent}) => (
+        <li key={name}><bdi>{name}</bdi>: {top === undefined ? `the best ${percent} %` : top === 1 ? 'rank 1' : `ranks 1 to ${count(top)}`}</li>
+      ))}
+    </ol>
   )
 }
 
