@@ -118,7 +118,7 @@ def test_the_least_is_taken_and_filled_in(client: KubeClient, kind: str) -> None
 
 
 WORDS = {
-    "minimum": r"should be greater than or equal to \d+",
+    "minimum": r"should be greater than or equal to [\d.]+",
     "maximum": r"should be less than or equal to \d+",
     "minLength": r"should be at least \d+ chars long",
     "maxLength": r"may not be more than \d+ bytes|should be at most \d+ chars long",
@@ -214,10 +214,40 @@ REFUSED = [
 ]
 
 
+TIER = "give each tier either top, a rank, or percent, a share of the board"
+TOPS = "each top must be larger than those of the tiers before it"
+PERCENTS = "each percent must be larger than those of the tiers before it"
+DIGITS = "write a percent with at most four digits after the point"
+REFUSED_TIERS: list[tuple[list[dict[str, Any]], str, str]] = [
+    ([{"name": "a"}], "tiers[0]", TIER),
+    ([{"name": "a", "top": 1, "percent": 1}], "tiers[0]", TIER),
+    ([{"name": "a", "top": 1}, {"name": "a", "top": 2}], "tiers", "give each tier a name of its own"),
+    ([{"name": "a", "top": 2}, {"name": "b", "top": 1}], "tiers", TOPS),
+    ([{"name": "a", "top": 2}, {"name": "b", "percent": 5}, {"name": "c", "top": 2}], "tiers", TOPS),
+    ([{"name": "a", "percent": 2}, {"name": "b", "percent": 1.5}], "tiers", PERCENTS),
+    ([{"name": "a", "percent": 2}, {"name": "b", "top": 5}, {"name": "c", "percent": 2.0}], "tiers", PERCENTS),
+    ([{"name": "a", "percent": 33.33333}], "tiers[0].percent", DIGITS),
+]
+
+
 def test_what_rules_refuse_is_told_with_what_to_do(client: KubeClient) -> None:
     for spec, field, says in REFUSED:
         answer = client.create(document("Tenant", {"slug": "acme"} | spec), dry_run=True)
         refused(answer, field=f"spec.{field}", says=re.escape(says))
+    for tiers, field, says in REFUSED_TIERS:
+        answer = client.create(document("Leaderboard", MINIMAL["Leaderboard"] | {"tiers": tiers}), dry_run=True)
+        refused(answer, field=f"spec.{field}", says=re.escape(says))
+
+
+def test_tiers_of_both_kinds_in_any_digits_are_taken(client: KubeClient) -> None:
+    shares = [0.0001, 0.57, 1.1, 5, 33.3333, 99.9999, 100]
+    tiers = [
+        *({"name": f"share {number}", "percent": share} for number, share in enumerate(shares)),
+        *({"name": f"top {number}", "top": 10**number} for number in range(8)),
+    ]
+    answer = client.create(document("Leaderboard", MINIMAL["Leaderboard"] | {"tiers": tiers}), dry_run=True)
+    assert answer.accepted, answer.body
+    assert answer.body["spec"]["tiers"] == tiers
 
 
 def test_a_tenants_name_leaves_room_for_its_secrets(client: KubeClient) -> None:
@@ -267,7 +297,13 @@ def test_what_is_fixed_can_neither_be_changed_nor_taken_out(
 def test_the_rest_may_change(cluster: Cluster, namespace: str) -> None:
     changes: dict[str, dict[str, Any]] = {
         "Tenant": {"plan": "pro", "suspend": True, "projects": [{"name": "a"}], "apiKey": {"scope": "read"}},
-        "Leaderboard": {"maxEntries": 5, "publicRead": True, "suspend": True, "deletionPolicy": "Delete"},
+        "Leaderboard": {
+            "maxEntries": 5,
+            "publicRead": True,
+            "suspend": True,
+            "deletionPolicy": "Delete",
+            "tiers": [{"name": "Gold", "percent": 10}],
+        },
     }
     for kind, change in changes.items():
         cluster.kubectl("create", "--filename=-", input=json.dumps(document(kind, FIXED[kind], namespace=namespace)))
@@ -277,7 +313,7 @@ def test_the_rest_may_change(cluster: Cluster, namespace: str) -> None:
 
 
 def test_every_rule_has_an_example_above() -> None:
-    said = [says for _, _, says in REFUSED] + [says for *_, says in CHANGES]
+    said = [says for _, _, says in [*REFUSED, *REFUSED_TIERS]] + [says for *_, says in CHANGES]
     said.append("make the Tenant again with a name of at most 63 characters")
     for kind in KINDS:
         for node, rule in rules(kind):

@@ -15,6 +15,7 @@ from leaderboard.domain.boards import MAX_ENTRIES_LIMIT
 from leaderboard.domain.documents import API_VERSION, LeaderboardSpec, TenantSpec, parse, seconds
 from leaderboard.domain.errors import DomainError
 from leaderboard.domain.plans import MAX_REQUESTS_PER_SECOND, PLANS
+from leaderboard.domain.tiers import MAX_TIERS, MAX_TOP, MIN_PERCENT
 from support.custom_resources import (
     CRDS,
     KINDS,
@@ -90,6 +91,7 @@ def default_of(field: msgspec.inspect.Field) -> Any:
 JSON_TYPES = {
     msgspec.inspect.StrType: "string",
     msgspec.inspect.IntType: "integer",
+    msgspec.inspect.FloatType: "number",
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.EnumType: "string",
     msgspec.inspect.VarTupleType: "array",
@@ -154,11 +156,16 @@ def test_the_patterns_are_those_of_the_names():
     assert tenant["spec.projects[].allowedOrigins[]"].schema["pattern"] == names.ORIGIN_PATTERN
     assert board["spec.project"].schema["pattern"] == names.PROJECT_PATTERN
     assert board["spec.key"].schema["pattern"] == names.BOARD_KEY_PATTERN
+    assert board["spec.tiers[].name"].schema["pattern"] == names.TIER_PATTERN
 
 
 def test_the_bounds_are_those_of_the_domain():
     tenant, board = by_path("Tenant"), by_path("Leaderboard")
     assert board["spec.maxEntries"].schema["maximum"] == MAX_ENTRIES_LIMIT
+    assert board["spec.tiers"].schema["maxItems"] == MAX_TIERS
+    assert board["spec.tiers[].name"].schema["maxLength"] == names.TIER_LENGTH
+    assert board["spec.tiers[].top"].schema["maximum"] == MAX_TOP
+    assert board["spec.tiers[].percent"].schema["minimum"] == MIN_PERCENT
     assert tenant["spec.quotas.requestsPerSecond"].schema["maximum"] == MAX_REQUESTS_PER_SECOND
     assert (
         max(plan.max_leaderboards for plan in PLANS.values())

@@ -155,7 +155,7 @@ def least(part: dict[str, Any]) -> Json:
         case "array":
             return [least(part["items"])] * part.get("minItems", 0)
         case kind:
-            return {"boolean": False, "integer": part.get("minimum", 0)}[kind]
+            return {"boolean": False, "integer": part.get("minimum", 0), "number": part.get("minimum", 0)}[kind]
 
 
 def at_the_bounds(part: dict[str, Any]) -> Iterator[tuple[str, Json, Json]]:
@@ -211,6 +211,12 @@ def with_value(kind: str, path: str, value: Json) -> Json:
         spec = spec | {"apiKey": {"gracePeriod": "0s"}}
     if path.startswith("spec.projects[]."):
         spec = spec | {"projects": [{"name": "default"}]}
+    if path == "spec.tiers":
+        value = [{"name": f"t{number}", "top": number} for number in range(1, len(value) + 1)]
+    if path == "spec.tiers[].name":
+        spec = spec | {"tiers": [{"top": 1}]}
+    if path.startswith("spec.tiers[].") and not path.endswith(".name"):
+        spec = spec | {"tiers": [{"name": "a"}]}
     if path.endswith(".matchExpressions"):
         value = [line | {"operator": "Exists"} for line in value]
     spec = place(spec, steps_to(path), value)
@@ -221,6 +227,10 @@ def with_value(kind: str, path: str, value: Json) -> Json:
 
 def _is_origin(part: dict[str, Any]) -> bool:
     return "://" in part.get("pattern", "")
+
+
+def _is_tier(part: dict[str, Any]) -> bool:
+    return "percent" in part["properties"]
 
 
 def _is_duration(part: dict[str, Any]) -> bool:
@@ -240,6 +250,8 @@ def fitting(part: dict[str, Any]) -> st.SearchStrategy[Json]:
             return st.booleans()
         case "integer":
             return st.integers(part.get("minimum", -(2**63)), part.get("maximum", 2**63 - 1))
+        case "number":
+            return st.floats(part["minimum"], part["maximum"]) | st.integers(1, 1_000_000).map(lambda n: n / 10_000)
         case "string":
             least, most = part.get("minLength", 0), part.get("maxLength", 40)
             if part.get("pattern") in SAMPLES:
@@ -261,6 +273,10 @@ def fitting(part: dict[str, Any]) -> st.SearchStrategy[Json]:
         case _:
             if "additionalProperties" in part:
                 return st.dictionaries(st.text("az/.-", max_size=5), fitting(part["additionalProperties"]), max_size=3)
+            if _is_tier(part):
+                name, *bounds = (fitting(part["properties"][name]) for name in ("name", "top", "percent"))
+                pairs = zip(("top", "percent"), bounds, strict=True)
+                return st.one_of(st.fixed_dictionaries({"name": name, bound: values}) for bound, values in pairs)
             required = part.get("required", ())
             fields = {name: fitting(inner) for name, inner in part["properties"].items()}
             return st.fixed_dictionaries(

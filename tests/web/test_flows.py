@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from leaderboard.domain import keys
 from leaderboard.local.process import wait_until
-from leaderboard_sdk import Client, InvalidApiKey, Update
+from leaderboard_sdk import Client, InvalidApiKey, Tier, Update
 
 
 @pytest.fixture
@@ -290,6 +290,27 @@ def test_a_schedule_is_given_and_taken_away(visit, tenant, sdk):
     visit.page.get_by_label("Ends by schedule").fill("")
     visit.page.get_by_role("button", name="Save").click()
     expect(visit.page.get_by_text("when somebody ends it")).to_be_visible()
+
+
+def test_the_tiers_of_a_board_are_shown_and_stay_through_a_change_of_the_rest(visit, tenant, sdk):
+    tiers = [Tier(name="Champion", top=1), Tier(name="Gold 🏆", percent=2.5), Tier(name="W" * 32, top=1_000)]
+    sdk.change_leaderboard("global", tiers=tiers)
+    visit.sign_in(tenant.key, "boards/global")
+    told = visit.page.get_by_role("listitem").filter(has_text=re.compile(": (rank|the best)"))
+    expect(told).to_have_text(["Champion: rank 1", "Gold 🏆: the best 2.5 %", f"{'W' * 32}: ranks 1 to 1,000"])
+    visit.page.set_viewport_size({"width": 360, "height": 800})
+    visit.settle()
+    assert visit.violations() == []
+    assert visit.sideways() <= 0
+    visit.page.get_by_role("button", name="Change").click()
+    visit.page.get_by_label("Entries to keep").fill("10")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_text("the best 10", exact=True)).to_be_visible()
+    assert sdk.get_leaderboard("global").tiers == tiers
+    sdk.change_leaderboard("global", tiers=[])
+    visit.page.reload()
+    expect(visit.page.get_by_text("when somebody ends it")).to_be_visible()
+    expect(visit.page.get_by_text("Tiers")).to_have_count(0)
 
 
 def test_a_key_that_is_taken_is_said_in_the_dialog(visit, tenant):

@@ -21,16 +21,24 @@ export interface Leaderboard {
   suspended: boolean
   managed: boolean
   reset: ResetRule | null
+  tiers: Tier[]
   season: number
   next_reset: string | null
   created_at: string
   updated_at: string
 }
 
+export interface Tier {
+  name: string
+  top?: number
+  percent?: number
+}
+
 export interface ResetRule {
   schedule: string | null
   time_zone: string
   keep_seasons: number
+  grace_seconds: number
 }
 
 export interface Season {

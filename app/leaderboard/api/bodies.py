@@ -15,6 +15,7 @@ from leaderboard.api.exchange import KEY
 from leaderboard.api.problems import Problem
 from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 
 MAX_BATCH = 1_000
 
@@ -67,6 +68,19 @@ class BoundsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Bounds(min_score=self.min_score, max_score=self.max_score, max_gain=self.max_gain, per_seconds=seconds)
 
 
+class TierBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One tier of a board; `Tier` says what the fields are."""
+
+    name: str
+    top: int | float | msgspec.UnsetType = msgspec.UNSET
+    percent: float | msgspec.UnsetType = msgspec.UNSET
+
+    def asked(self) -> Tier:
+        """Return what this asks for, or raise Problem 422."""
+        top = None if self.top is msgspec.UNSET else queries.whole(self.top, field="tiers: top")
+        return Tier(name=self.name, top=top, percent=None if self.percent is msgspec.UNSET else self.percent)
+
+
 class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A board to be made. Enumerations are checked with the other rules, to name what they take."""
 
@@ -78,6 +92,7 @@ class NewBoard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_read: bool = False
     reset: ResetBody | None = None
     bounds: BoundsBody | None = None
+    tiers: list[TierBody] | None = None
 
 
 class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +105,7 @@ class BoardChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_read: bool | msgspec.UnsetType = msgspec.UNSET
     reset: ResetBody | msgspec.UnsetType | None = msgspec.UNSET
     bounds: BoundsBody | msgspec.UnsetType | None = msgspec.UNSET
+    tiers: list[TierBody] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class BodyReader(Generic[T]):

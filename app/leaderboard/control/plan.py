@@ -298,6 +298,12 @@ def _why_issue(active: Sequence[KeyRow], *, spec: ApiKeySpec, now: datetime) -> 
     return None
 
 
+_FIELDS = (
+    *("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended", "reset"),
+    "tiers",
+)
+
+
 def board_changes(current: BoardSpec, wanted: BoardSpec, *, same_document: bool = False) -> tuple[str, ...]:
     """Return what differs, for people to read. Raises ImmutableField and InvalidDocument.
 
@@ -308,7 +314,7 @@ def board_changes(current: BoardSpec, wanted: BoardSpec, *, same_document: bool 
         check_change(current, wanted)
     return tuple(
         f"{field}: {getattr(current, field)} -> {getattr(wanted, field)}"
-        for field in ("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended", "reset")
+        for field in _FIELDS
         if getattr(current, field) != getattr(wanted, field)
     )
 

@@ -9,6 +9,7 @@ from leaderboard.domain.bounds import Bounds, check_bounds
 from leaderboard.domain.errors import ImmutableField, InvalidDocument
 from leaderboard.domain.names import BoardKey, LeaderboardId
 from leaderboard.domain.schedules import ResetSpec, check_reset
+from leaderboard.domain.tiers import Tier, check_tiers
 
 MAX_ENTRIES_LIMIT = 10_000_000
 """Largest `max_entries` accepted; 0 means unbounded."""
@@ -49,7 +50,8 @@ class BoardSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks of a board; everything but the key has a default.
 
     `key`, `sort_order`, `score_update` and `tie_policy` are fixed at creation. `max_entries` is a count of members,
-    0 for no bound; the worst are trimmed. `public_read` lets anybody read the top through the public route.
+    0 for no bound; the worst are trimmed. `public_read` lets anybody read the top through the public route. `tiers`
+    are best first.
     """
 
     key: BoardKey
@@ -61,6 +63,7 @@ class BoardSpec(msgspec.Struct, frozen=True, kw_only=True):
     suspended: bool = False
     reset: ResetSpec | None = None
     bounds: Bounds | None = None
+    tiers: tuple[Tier, ...] = ()
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,13 +85,14 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_spec(spec: BoardSpec) -> BoardSpec:
-    """Return `spec`, or raise InvalidDocument where a value is out of its bounds."""
+    """Return `spec`, or raise InvalidDocument or InvalidName where a value is out of its bounds."""
     if not 0 <= spec.max_entries <= MAX_ENTRIES_LIMIT:
         raise InvalidDocument(f"max_entries must be 0 (no bound) to {MAX_ENTRIES_LIMIT}, got {spec.max_entries}")
     if spec.reset is not None:
         check_reset(spec.reset)
     if spec.bounds is not None:
         check_bounds(spec.bounds)
+    check_tiers(spec.tiers)
     return spec
 
 

@@ -18,6 +18,7 @@ from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import InvalidDocument, InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 
 API_VERSION = "leaderboard.saas/v1alpha1"
 
@@ -142,8 +143,7 @@ class ResetPart(_Part, frozen=True, kw_only=True):
     schedule: str | None = None
     time_zone: str = "UTC"
     keep_seasons: int = 0
-    grace_period: str = "0s"
-    """`grace_seconds` as a duration such as ``10m``."""
+    grace_seconds: int = 0
 
     def asked(self) -> ResetSpec:
         """Return what this asks for."""
@@ -151,7 +151,7 @@ class ResetPart(_Part, frozen=True, kw_only=True):
             schedule=self.schedule,
             time_zone=self.time_zone,
             keep_seasons=self.keep_seasons,
-            grace_seconds=seconds(self.grace_period, field="reset.gracePeriod"),
+            grace_seconds=self.grace_seconds,
         )
 
 
@@ -183,6 +183,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
     public_read: bool = False
     reset: ResetPart | None = None
     bounds: BoundsPart | None = None
+    tiers: tuple[Tier, ...] = ()
     suspend: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
 
@@ -198,6 +199,7 @@ class LeaderboardSpec(_Part, frozen=True, kw_only=True):
             suspended=self.suspend,
             reset=None if self.reset is None else self.reset.asked(),
             bounds=None if self.bounds is None else self.bounds.asked(),
+            tiers=self.tiers,
         )
 
 

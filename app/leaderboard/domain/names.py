@@ -21,6 +21,8 @@ SLUG_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 REGION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ORIGIN_PATTERN = r"^https?://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$"
 LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+TIER_PATTERN = r"^[^\x00-\x20\x7f-\xa0]+( [^\x00-\x20\x7f-\xa0]+)*$"
+TIER_LENGTH = 32
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]{1,128}$"
 USER_MAX_BYTES = 128
 
@@ -32,6 +34,7 @@ _region = re.compile(REGION_PATTERN.removeprefix("^").removesuffix("$")).fullmat
 _origin = re.compile(ORIGIN_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 # And lone surrogates, which neither UTF-8 nor Postgres can hold; they never come from a Kubernetes API.
 _forbidden_in_line = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
+_tier = re.compile(TIER_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 _idempotency_key = re.compile(IDEMPOTENCY_KEY_PATTERN.removeprefix("^").removesuffix("$")).fullmatch
 # C0, DEL, C1, the slash, lone surrogates; and U+2028/9, which end a line for some readers of our logs.
 _forbidden_in_user = re.compile("[\x00-\x1f\x7f-\x9f/\ud800-\udfff\u2028\u2029]").search
@@ -87,6 +90,15 @@ def line(text: str, *, field: str, longest: int) -> str:
     """Return `text` as one line of at most `longest` characters, or raise InvalidName."""
     if len(text) > longest or _forbidden_in_line(text) is not None:
         raise InvalidName(f"{field} must be one line of at most {longest} characters, without control characters")
+    return text
+
+
+def tier(text: str) -> str:
+    """Return `text` as the name of a tier, or raise InvalidName."""
+    if len(text) > TIER_LENGTH or _tier(text) is None or _forbidden_in_line(text) is not None:
+        raise InvalidName(
+            f"tiers: the name {text[:40]!r} must be 1-{TIER_LENGTH} visible characters, single spaces between words"
+        )
     return text
 
 

@@ -25,13 +25,21 @@ export interface Around { leaderboard: string; total: number; entries: Entry[] }
 export interface Top extends Around { nextCursor: string | null }
 export interface Members extends Around { missing: string[] }
 /** `percentile` is the share of the entries that are not better, itself among them: rank 1 has 100. */
-export interface Rank extends Entry { leaderboard: string; total: number; percentile: number }
+interface Placed extends Entry { leaderboard: string; total: number; percentile: number }
+/** `tier` is the name of the first tier of the leaderboard that holds it, null where none does. */
+export interface Rank extends Placed { tier: string | null }
 /** As it was at `at`, RFC 3339 text in UTC. */
 export interface HistoryTop extends Top { at: string }
-export interface HistoryRank extends Rank { at: string }
+export interface HistoryRank extends Placed { at: string }
 
-/** How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keepSeasons` 0 keeps all. */
-export interface ResetRule { schedule?: string | null; timeZone?: string; keepSeasons?: number }
+/**
+ * How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keepSeasons` 0 keeps all. For `graceSeconds`
+ * after its end a season takes late updates that name it.
+ */
+export interface ResetRule { schedule?: string | null; timeZone?: string; keepSeasons?: number; graceSeconds?: number }
+
+/** A name for ranks 1 to `top`, or for the best `percent` of the entries. */
+export type Tier = { name: string } & ({ top: number; percent?: undefined } | { percent: number; top?: undefined });
 
 /** The rules of one leaderboard; `maxEntries` 0 is no bound. Times are RFC 3339 text. */
 export interface Leaderboard {
@@ -44,6 +52,8 @@ export interface Leaderboard {
   suspended: boolean;
   managed: boolean;
   reset: Required<ResetRule> | null;
+  /** Best first. */
+  tiers: Tier[];
   /** The season that runs, until `nextReset` by its schedule. */
   season: number;
   nextReset: string | null;
@@ -52,8 +62,18 @@ export interface Leaderboard {
 }
 export interface LeaderboardPage { leaderboards: Leaderboard[]; nextCursor: string | null }
 
-/** A season that is over. `entries` and `checksum` are null until it is `archived`, and can be read. */
-export interface Season { season: number; endedAt: string; archived: boolean; entries: number | null; checksum: string | null }
+/**
+ * A season that is over. `entries` and `checksum` are null until it is `archived`, and can be read: not before `lateUntil`,
+ * where it takes late updates.
+ */
+export interface Season {
+  season: number;
+  endedAt: string;
+  archived: boolean;
+  entries: number | null;
+  checksum: string | null;
+  lateUntil: string | null;
+}
 /** Newest first; `season` is the one that runs. */
 export interface Seasons { leaderboard: string; season: number; seasons: Season[]; nextCursor: string | null }
 /**
@@ -73,7 +93,7 @@ export interface SignedSeason {
   publicKey: string | null;
 }
 export interface SeasonTop extends Top { season: number }
-export interface SeasonRank extends Rank { season: number }
+export interface SeasonRank extends Placed { season: number }
 
 /** One UTC day (YYYY-MM-DD): requests admitted, updates in the ledger, requests answered 429. */
 export interface UsageDay { day: string; requests: number; scoreUpdates: number; rateLimited: number }

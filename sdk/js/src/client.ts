@@ -1,7 +1,7 @@
 import {
   type Around, type Entry, type Erasure, type ErasureCheck, type HistoryRank, type HistoryTop, type Leaderboard,
   type LeaderboardPage, type Members, type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop,
-  type Seasons, type SignedSeason, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
+  type Seasons, type SignedSeason, type Tier, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
 } from "./answers.js";
 import { Batcher } from "./batcher.js";
 import { ApiError, LeaderboardError, TransportError, ofProblem } from "./errors.js";
@@ -23,8 +23,8 @@ export interface ClientOptions {
   maxWait?: number;
 }
 export interface Page { limit?: number; offset?: number; cursor?: string }
-/** A `reset` of `{}` takes a schedule away. */
-export interface Changes { maxEntries?: number; publicRead?: boolean; reset?: ResetRule }
+/** A `reset` of `{}` takes a schedule away, `tiers` of `[]` the tiers. */
+export interface Changes { maxEntries?: number; publicRead?: boolean; reset?: ResetRule; tiers?: Tier[] }
 export interface Rules extends Changes { scoreUpdate?: string; sortOrder?: string; tiePolicy?: string }
 /** One top of a stream; it has no cursor. */
 export type WatchedTop = Around;
@@ -32,10 +32,10 @@ export type WatchedTop = Around;
 const readTop = reader<Top>("leaderboard", "total", "entries", "nextCursor");
 const readAround = reader<Around>("leaderboard", "total", "entries");
 const readMembers = reader<Members>("leaderboard", "total", "entries", "missing");
-const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total", "percentile");
+const readRank = reader<Rank>("leaderboard", "rank", "user", "score", "total", "percentile", "tier");
 const readHistoryTop = reader<HistoryTop>("leaderboard", "at", "total", "entries", "nextCursor");
 const readHistoryRank = reader<HistoryRank>("leaderboard", "at", "rank", "user", "score", "total", "percentile");
-const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries");
+const readBoard = reader<Leaderboard>("key", "scoreUpdate", "sortOrder", "maxEntries", "tiers");
 const readBoards = reader<LeaderboardPage>("leaderboards", "nextCursor");
 const readSeasons = reader<Seasons>("leaderboard", "season", "seasons", "nextCursor");
 const readSignedSeason = reader<SignedSeason>(
@@ -448,6 +448,7 @@ function parts(bodies: string[]): string[][] {
 
 /** The names of a body in snake case, at every depth. */
 function snake(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snake);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, each]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), snake(each)]),

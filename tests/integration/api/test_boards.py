@@ -13,7 +13,7 @@ from leaderboard.local.process import wait_until
 BOARDS = "/v1/leaderboards"
 FIELDS = [
     "key", "score_update", "sort_order", "tie_policy", "max_entries", "public_read", "suspended", "managed",
-    "reset", "season", "next_reset", "created_at", "updated_at",
+    "reset", "tiers", "season", "next_reset", "created_at", "updated_at",
 ]  # fmt: skip
 
 
@@ -34,6 +34,7 @@ def test_a_new_board_has_the_defaults_and_is_where_location_says(client):
         "managed": False,
         "reset": None,
         "bounds": None,
+        "tiers": [],
         "season": 1,
         "next_reset": None,
     }

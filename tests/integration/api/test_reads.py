@@ -33,7 +33,8 @@ def test_reads_answer_exactly_what_the_contract_says(client):
     assert top["entries"] == [{"rank": 1, "user": "b", "score": 3}, {"rank": 2, "user": "c", "score": 2.5}]
     assert isinstance(top["next_cursor"], str)
     assert client.get(f"{path}/rank/a").json() == {
-        "leaderboard": "global", "rank": 3, "user": "a", "score": 1, "total": 3, "percentile": 33.3333
+        "leaderboard": "global", "rank": 3, "user": "a", "score": 1, "total": 3, "percentile": 33.3333,
+        "tier": None,
     }  # fmt: skip
     assert client.get(f"{path}/around/c?limit=1").json() == {
         "leaderboard": "global", "total": 3, "entries": [{"rank": 2, "user": "c", "score": 2.5}]

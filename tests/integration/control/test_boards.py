@@ -19,7 +19,7 @@ from leaderboard.domain.errors import ImmutableField, QuotaExceeded
 from leaderboard.domain.names import BoardKey, ProjectId, TenantId
 from leaderboard.store.postgres import boards, ledger
 from leaderboard.store.redis import keys
-from leaderboard.store.redis.boards import BoardState
+from leaderboard.store.redis.boards import BoardState, tiers_of
 from leaderboard.store.redis.errors import RedisUnavailable
 from support.world import leaderboard, tenant
 
@@ -114,6 +114,21 @@ async def test_a_change_reaches_redis_and_fixed_fields_do_not_change(world, plac
         await world.control.put_board(
             **place, spec=msgspec.structs.replace(SPEC, sort_order=SortOrder.ASCENDING), create=False
         )
+
+
+async def test_tiers_reach_redis_and_a_meta_from_before_there_were_any_has_none(world, place):
+    tiers = [{"name": "a", "top": 3}, {"name": "Ürün", "percent": 2.5}]
+    made = await world.apply(leaderboard(tiers=tiers))
+    meta = await world.admin.read_meta(made.namespace)
+    assert tiers_of(meta.tiers.encode()) == made.board.spec.tiers
+    assert (await world.apply(leaderboard(tiers=tiers))).changes == ()
+    await world.redis.hdel(keys.meta(made.namespace), "tiers")
+    assert (await world.apply(leaderboard(tiers=tiers))).changes == ("wrote the rules to Redis",)
+    assert await world.admin.read_meta(made.namespace) == meta
+    await world.apply(leaderboard())
+    await world.redis.hdel(keys.meta(made.namespace), "tiers")
+    assert (await world.apply(leaderboard())).changes == ()
+    assert (await world.admin.read_meta(made.namespace)).tiers == ""
 
 
 async def test_a_lower_max_entries_trims_with_events(world, place):

@@ -113,6 +113,7 @@ async def test_an_edited_row_is_put_right(world, repair, board):
         "max_entries = 1": "max_entries: 1 -> 10",
         "suspended = true": "suspended: True -> False",
         "public_read = true": "public_read: True -> False",
+        'tiers = \'[{"name": "a", "top": 1}]\'': "tiers: (Tier(name='a', top=1, percent=None),) -> ()",
         "deletion_policy = 'Delete'": "deletion_policy: Delete -> Retain",
     }.items():
         async with world.pool.connection() as conn:

@@ -51,7 +51,7 @@ async def test_boards_of_many_tenants_are_made_in_one_go(world, fleet):
         await world.apply(tenant(slug, plan="pro", projects=[{"name": "default"}, {"name": "two"}]))
     requests = [
         ask("b0", sortOrder="Ascending", scoreUpdate="Best", tiePolicy="Shared", maxEntries=7, publicRead=True),
-        ask("b1", suspend=True, deletionPolicy="Delete"),
+        ask("b1", suspend=True, deletionPolicy="Delete", tiers=[{"name": "a", "top": 3}, {"name": "b", "percent": 2}]),
         *(ask(f"b{n}", of=slug, project="two") for slug in ("gamma", "beta") for n in range(3)),
     ]
     outcomes = await fleet(*requests)

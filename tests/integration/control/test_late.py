@@ -21,7 +21,7 @@ OVER = b"E season-over"
 
 async def made(world, key="late", *, grace=GRACE, **spec):
     await world.apply(tenant())
-    return await world.apply(leaderboard(key, reset={"gracePeriod": f"{grace}s"}, **spec))
+    return await world.apply(leaderboard(key, reset={"graceSeconds": grace}, **spec))
 
 
 async def reset(world, season, key="late"):

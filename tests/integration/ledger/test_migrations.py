@@ -25,7 +25,9 @@ MIGRATIONS = [
     "0010.history",
     "0011.erasures",
     "0012.imports",
+    "0013.tiers",
     "0014.quarantine",
+    "0015.late",
 ]
 
 

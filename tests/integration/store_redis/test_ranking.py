@@ -224,6 +224,10 @@ async def check(rig, board, model, *, page):
         )
 
     for user in [*ranking[:2], *ranking[-2:], MISSING]:
+        line = await rig.scores.rank(board, user=user)
+        assert (line and (line.total, line.rank, line.score)) == (
+            (len(ranking), model.rank(user), model.score[user]) if user in model.score else None
+        )
         seen = await rig.scores.around(board, user=user, count=page, render=lambda page: page)
         if user not in model.score:
             assert seen is None

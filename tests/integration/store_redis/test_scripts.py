@@ -8,12 +8,13 @@ from redis_rig import rig_on
 
 from leaderboard.domain.boards import Board, BoardSpec, TiePolicy
 from leaderboard.domain.names import BoardKey, LeaderboardId
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.boards import BoardState, Snapshot
-from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.errors import RedisUnavailable, UnexpectedReply
 from leaderboard.store.redis.events import EventKind
 from leaderboard.store.redis.limiter import Limiter, lease_size
-from leaderboard.store.redis.scores import Applied, Refusal
+from leaderboard.store.redis.scores import Applied, Line, Refusal
 
 UNKNOWN = keys.board(7, "race_app", "never-made")
 
@@ -31,6 +32,7 @@ async def every_call(rig, board):
         await rig.page(board),
         await rig.page(board, after=(1.0, "a")),
         await rig.scores.around(board, user="a", count=3, render=lambda page: page),
+        await rig.scores.rank(board, user="a"),
         total_or_refusal,
     ]
 
@@ -246,6 +248,23 @@ async def test_meta_is_read_as_it_was_written_and_keeps_its_sequence(rig):
     meta = await rig.admin.read_meta(board)
     assert (meta.seq, meta.state, meta.public) == (1, BoardState.SUSPENDED, False)
     assert await rig.admin.read_metas([UNKNOWN, board]) == [None, meta]
+
+
+@pytest.mark.parametrize("tie", TiePolicy)
+async def test_a_line_has_the_tiers_of_its_moment(rig, tie):
+    tiers = (Tier(name="a", top=1), Tier(name="ü", percent=0.57))
+    board = await rig.board(name="m", id=5, tie_policy=tie, tiers=tiers)
+    assert await rig.scores.rank(board, user="a") is None
+    await rig.scores.update(board, user="a", value="i2.5")
+    assert await rig.scores.rank(board, user="a") == Line(1, 2.5, 1, tiers)
+    await rig.board(name="m", id=5, tie_policy=tie)
+    assert await rig.scores.rank(board, user="a") == Line(1, 2.5, 1, ())
+    await rig.client.hdel(keys.meta(board), "tiers")  # as of before there were tiers
+    assert await rig.scores.rank(board, user="a") == Line(1, 2.5, 1, ())
+    for nonsense in ("gold", "[{}]", '[{"name": 5}]'):
+        await rig.client.hset(keys.meta(board), "tiers", nonsense)
+        with pytest.raises(UnexpectedReply, match="tiers that cannot be read"):
+            await rig.scores.rank(board, user="a")
 
 
 @pytest.mark.parametrize("tie", TiePolicy)

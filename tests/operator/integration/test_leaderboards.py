@@ -90,6 +90,13 @@ def test_changes_reach_redis_and_the_api(team, stores, name):
     eventually(lambda: rest("GET", public).status == 200, "anybody may read the top")
     eventually(lambda: team.status(board)["entries"] == 2, "the status has the new count")
 
+    rank = f"/v1/leaderboards/{key}/rank/user-3"
+    assert rest("GET", rank).json()["tier"] is None
+    team.spec(board, tiers=[{"name": "Winner", "top": 1}, {"name": "All", "percent": 100}])
+    eventually(lambda: rest("GET", rank).json()["tier"] == "All", "tiers are told")
+    team.spec(board, tiers=None)
+    eventually(lambda: rest("GET", rank).json()["tier"] is None, "tiers are taken away")
+
     team.spec(board, suspend=True)
     assert "spec.suspend is true" in team.says(board, "Ready", "False", "Suspended")
     assert (rest.top(key), rest.add(key, "ada", 1).status) == (403, 403)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from leaderboard_sdk import ApiError, AsyncClient, Client, ResetRule, Update
+from leaderboard_sdk import ApiError, AsyncClient, Client, ResetRule, Tier, Update
 from support.conformance import CASES, filled
 from support.platform import Platform
 from support.tenants import make_tenant
@@ -45,6 +45,8 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
         given["updates"] = [Update(**each) for each in given["updates"]]
     if "reset" in given:
         given["reset"] = ResetRule(**given["reset"])
+    if "tiers" in given:
+        given["tiers"] = [Tier(**each) for each in given["tiers"]]
     return given
 
 
@@ -69,7 +71,7 @@ def test_case_holds(served: Platform, case: dict[str, Any], call: Any) -> None:
     tenant = make_tenant(served)
     case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
     for board in case["boards"]:
-        call(served.url, tenant.key, "create_leaderboard", board)
+        call(served.url, tenant.key, "create_leaderboard", _arguments(board))
     key = case.get("api_key", tenant.key)
     for step in case["steps"]:
         args = _arguments(step["args"])

@@ -22,6 +22,7 @@ from leaderboard_sdk import (
     LeaderboardError,
     LeaderboardPage,
     RateLimited,
+    Tier,
     Top,
     TransportError,
     Update,
@@ -47,11 +48,15 @@ def blocking(url: str) -> None:
         assert_type(client.history_top("board", at=datetime.now(UTC), limit=10), HistoryTop)
         assert_type(client.history_rank("board", "ann", at="2030-01-31T09:00:00Z"), HistoryRank)
         assert_type(client.rank("board", "ann").percentile, float)
+        assert_type(client.rank("board", "ann").tier, str | None)
+        board = client.create_leaderboard("board", tiers=[Tier(name="Gold", percent=10), Tier(name="Fifty", top=50)])
+        assert_type(board.tiers, list[Tier])
 
         client.history_top("board")  # type: ignore[call-arg]
         client.update("board", "ann", 1)  # type: ignore[call-arg]
         client.update("board", user=7, increment=1)  # type: ignore[arg-type]
         client.update("board", "ann", increment="1")  # type: ignore[arg-type]
+        client.change_leaderboard("board", tiers=["Gold"])  # type: ignore[list-item]
         client.top("board", limit="10")  # type: ignore[arg-type]
         client.no_such_call()  # type: ignore[attr-defined]
         Update("board", "ann", 1)  # type: ignore[call-arg]

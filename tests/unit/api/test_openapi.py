@@ -10,7 +10,7 @@ import pytest
 
 from leaderboard.api import problems, queries, sessions
 from leaderboard.api.app import Clock, create_app
-from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, Update
+from leaderboard.api.bodies import MAX_BATCH, BoardChange, NewBoard, TierBody, Update
 from leaderboard.api.http1 import HEAD_BYTES, REQUEST_SECONDS
 from leaderboard.api.resources import events, reads, stream, users
 from leaderboard.api.resources import quarantine as held_updates
@@ -19,7 +19,7 @@ from leaderboard.api.resources.history import PATIENCE
 from leaderboard.api.resources.keys import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, NewKeyRequest, Rotation
 from leaderboard.config import Config
 from leaderboard.control import own_keys
-from leaderboard.domain import names
+from leaderboard.domain import names, tiers
 from leaderboard.domain.bills import Bill
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.bounds import MAX_INTERVAL_SECONDS, Broken
@@ -191,6 +191,7 @@ def test_request_objects_are_closed_and_have_the_fields_of_the_code():
         ("NewKeyRequest", set(NewKeyRequest.__struct_fields__)),
         ("Rotation", set(Rotation.__struct_fields__)),
         ("ErasureSubject", set(users.Subject.__struct_fields__)),
+        ("Tier", set(TierBody.__struct_fields__)),
     ):
         assert schema(name)["additionalProperties"] is False
         assert set(schema(name)["properties"]) == fields
@@ -274,6 +275,10 @@ def test_bounds_and_patterns_are_those_of_the_code():
     assert schema("UserId")["maxLength"] == names.USER_MAX_BYTES
     assert re.fullmatch(parameters["IdempotencyKey"]["schema"]["pattern"], "".join(map(chr, range(0x21, 0x7F))))
     assert schema("MaxEntries")["maximum"] == MAX_ENTRIES_LIMIT
+    tier = schema("Tier")["properties"]
+    assert (tier["name"]["pattern"], tier["name"]["maxLength"]) == (names.TIER_PATTERN, names.TIER_LENGTH)
+    assert (tier["top"]["maximum"], tier["percent"]["minimum"]) == (tiers.MAX_TOP, tiers.MIN_PERCENT)
+    assert schema("TierList")["maxItems"] == schema("Leaderboard")["properties"]["tiers"]["maxItems"] == tiers.MAX_TIERS
     assert schema("IncrementUpdate")["properties"]["increment"]["maximum"] == MAX_EXACT
     assert schema("IncrementUpdate")["properties"]["increment"]["minimum"] == -MAX_EXACT
     assert schema("Batch")["properties"]["updates"]["maxItems"] == MAX_BATCH

@@ -12,6 +12,7 @@ from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePoli
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, TenantDocument, parse, seconds
 from leaderboard.domain.errors import DomainError, InvalidDocument
 from leaderboard.domain.keys import Scope
+from leaderboard.domain.tiers import Tier
 
 
 def tenant(**spec):
@@ -50,7 +51,13 @@ def test_a_leaderboard_has_its_defaults():
 def test_a_leaderboard_says_its_rules_in_the_platforms_terms():
     parsed = parse(
         board(
-            sortOrder="Ascending", scoreUpdate="Best", tiePolicy="Shared", maxEntries=5, publicRead=True, suspend=True
+            sortOrder="Ascending",
+            scoreUpdate="Best",
+            tiePolicy="Shared",
+            maxEntries=5,
+            publicRead=True,
+            tiers=[{"name": "Podium", "top": 3}, {"name": "Half", "percent": 50}],
+            suspend=True,
         )
     )
     assert parsed.spec.board() == BoardSpec(
@@ -60,6 +67,7 @@ def test_a_leaderboard_says_its_rules_in_the_platforms_terms():
         tie_policy=TiePolicy.SHARED,
         max_entries=5,
         public_read=True,
+        tiers=(Tier(name="Podium", top=3), Tier(name="Half", percent=50.0)),
         suspended=True,
     )
 
@@ -114,6 +122,17 @@ REFUSED = [
     (board(maxEntries=1.5), "spec.maxEntries"),
     (board(publicRead=1), "spec.publicRead"),
     (board(reset={"schedule": "@daily"}), "reset"),
+    (board(tiers={"name": "a", "top": 1}), "spec.tiers"),
+    (board(tiers=[{"name": "a", "top": 1, "rank": 1}]), "spec.tiers[0]"),
+    (board(tiers=[{"top": 1}]), "spec.tiers[0]"),
+    (board(tiers=[{"name": "a", "top": 1.5}]), "spec.tiers[0].top"),
+    (board(tiers=[{"name": "a", "percent": "1"}]), "spec.tiers[0].percent"),
+    (board(tiers=[{"name": "a", "percent": 0}]), "tiers: 'a': percent"),
+    (board(tiers=[{"name": "a", "percent": float("nan")}]), "tiers: 'a': percent"),
+    (board(tiers=[{"name": "a", "percent": 10**400}]), "tiers"),
+    (board(tiers=[{"name": "a", "top": 10**400}]), "tiers"),
+    (board(tiers=[{"name": "a\n", "top": 1}]), "tiers: the name"),
+    (board(tiers=[{"name": "a", "top": 2}, {"name": "b", "top": 1}]), "tiers: 'b'"),
 ]
 
 

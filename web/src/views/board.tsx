@@ -1,11 +1,12 @@
 /** One leaderboard: its top as it changes, who is around a member, its settings. */
 
+import type {ComponentChildren} from 'preact'
 import {useEffect, useState} from 'preact/hooks'
 import {boardPath, get, patch, post, remove} from '../api'
 import {count, score, time, words} from '../format'
 import {type Live, useLive} from '../live'
 import {go} from '../route'
-import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings} from '../shapes'
+import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings, Tier} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
@@ -160,14 +161,16 @@ function Final({board, season}: {board: string; season: string}) {
 
 function Settings({board, session, onChanged}: {board: Leaderboard; session: Session; onChanged: () => void}) {
   const [open, setOpen] = useState<'change' | 'reset' | 'delete' | null>(null)
-  const facts: [string, string][] = [
+  const facts: [string, ComponentChildren][] = [
     ['An update', {sum: 'adds to the score', best: 'keeps the better score', latest: 'replaces the score'}[board.score_update]],
     ['Rank 1', board.sort_order === 'descending' ? 'the highest score' : 'the lowest score'],
     ['Ties', words(board.tie_policy)],
     ['Keeps', board.max_entries === 0 ? 'all entries' : `the best ${count(board.max_entries)}`],
+    ...(board.tiers.length > 0 ? [['Tiers', <Tiers tiers={board.tiers} />] as [string, ComponentChildren]] : []),
     ['Season', count(board.season)],
     ['It ends', board.next_reset === null ? 'when somebody ends it' : time(board.next_reset)],
     ...(board.reset?.schedule ? [['Schedule', `${board.reset.schedule} (${board.reset.time_zone})`] as [string, string]] : []),
+    ...(board.reset?.grace_seconds ? [['Late updates', `until ${count(board.reset.grace_seconds)} s after a season's end`] as [string, string]] : []),
     ...(board.reset?.keep_seasons ? [['Past seasons', `the newest ${count(board.reset.keep_seasons)} are kept`] as [string, string]] : []),
     ['Made', time(board.created_at)],
     ['Changed', time(board.updated_at)],
@@ -191,9 +194,20 @@ function Settings({board, session, onChanged}: {board: Leaderboard; session: Ses
   )
 }
 
+/** Best first, one a line: a rank is in the first that holds it. */
+function Tiers({tiers}: {tiers: Tier[]}) {
+  return (
+    <ol class="tiers">
+      {tiers.map(({name, top, percent}) => (
+        <li key={name}><bdi>{name}</bdi>: {top === undefined ? `the best ${percent} %` : top === 1 ? 'rank 1' : `ranks 1 to ${count(top)}`}</li>
+      ))}
+    </ol>
+  )
+}
+
 function Change({board, onClose, onDone}: {board: Leaderboard; onClose: () => void; onDone: () => void}) {
   const [wanted, set] = useState({max_entries: board.max_entries, public_read: board.public_read})
-  const [reset, setReset] = useState<ResetRule>(board.reset ?? {schedule: null, time_zone: 'UTC', keep_seasons: 0})
+  const [reset, setReset] = useState<ResetRule>(board.reset ?? {schedule: null, time_zone: 'UTC', keep_seasons: 0, grace_seconds: 0})
   const [run, busy, problem] = useAction()
   return (
     <Dialog title={`Change ${board.key}`} onClose={onClose}>

@@ -18,6 +18,7 @@ from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.postgres import boards
 from leaderboard.store.postgres.boards import BoardRow
 from leaderboard.store.postgres.pool import Pool
@@ -41,6 +42,7 @@ class BoardBody(msgspec.Struct):
     managed: bool
     reset: ResetSpec | None
     bounds: Bounds | None
+    tiers: tuple[Tier, ...]
     season: int
     next_reset: datetime | None
     created_at: datetime
@@ -61,6 +63,7 @@ def body_of(row: BoardRow) -> BoardBody:
         row.managed_by is not None,
         spec.reset,
         spec.bounds,
+        spec.tiers,
         row.season,
         row.next_reset,
         row.created_at,
@@ -143,6 +146,7 @@ class Leaderboards:
                 public_read=asked.public_read,
                 reset=None if asked.reset is None else asked.reset.asked(),
                 bounds=None if asked.bounds is None else asked.bounds.asked(),
+                tiers=tuple(tier.asked() for tier in asked.tiers or ()),
             )
         )
         await self._control.put_board(
@@ -174,7 +178,7 @@ class Leaderboard:
         caching.answer(req, resp, body, caching.etag_of(body))
 
     async def on_patch(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, leaderboard: str) -> None:
-        """Change max_entries, public_read, reset or bounds; what is fixed at creation may only be repeated."""
+        """Change max_entries, public_read, reset, bounds or tiers; what is fixed at creation may only be repeated."""
         context: KeyContext = req.context.key
         change = await self._body.read(req)
         current = (await row_of(self._pool, context, queries.board(leaderboard))).spec
@@ -189,6 +193,8 @@ class Leaderboard:
         for name in ("reset", "bounds"):
             if isinstance(asked := given.get(name), ResetBody | BoundsBody):
                 given[name] = asked.asked()
+        if "tiers" in given:
+            given["tiers"] = tuple(tier.asked() for tier in given["tiers"] or ())
         spec = check_change(current, msgspec.structs.replace(current, **given))
         await self._control.put_board(
             tenant_id=context.tenant_id,

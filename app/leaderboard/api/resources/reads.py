@@ -15,8 +15,9 @@ from leaderboard.domain import names
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
+from leaderboard.domain.tiers import tier_of
 from leaderboard.store.redis.key_cache import KeyCache
-from leaderboard.store.redis.scores import Page, Refusal, Scores, Standing
+from leaderboard.store.redis.scores import Line, Page, Refusal, Scores
 
 DEFAULT_LIMIT = 10
 DEFAULT_AROUND = 11
@@ -52,7 +53,7 @@ class AroundBody(msgspec.Struct):
 
 
 class RankBody(msgspec.Struct):
-    """One user's line among `total`."""
+    """One user's line among `total`; `tier` is null where no tier of the board holds it."""
 
     leaderboard: str
     rank: int
@@ -60,6 +61,7 @@ class RankBody(msgspec.Struct):
     score: int | float
     total: int
     percentile: float
+    tier: str | None
 
 
 class MembersBody(msgspec.Struct):
@@ -173,12 +175,10 @@ class Rank(_BoardRead):
         """Answer the user's score and rank, 404 where the user is not on the board."""
         queries.known(req)
         key, name, context = queries.board(leaderboard), user_in_path(req, user), req.context.key
-        result = await self._store.members(context.namespace + key, users=[name])
-        total, standings = await self._found(result, context, key)
-        standing: Standing = await self._found(standings[0], context, key)
-        body = _encode(
-            RankBody(key, standing.rank, name, plain(standing.score), total, percentile(standing.rank, total))
-        )
+        line: Line = await self._found(await self._store.rank(context.namespace + key, user=name), context, key)
+        rank, total = line.rank, line.total
+        tier = tier_of(line.tiers, rank=rank, total=total)
+        body = _encode(RankBody(key, rank, name, plain(line.score), total, percentile(rank, total), tier))
         caching.answer(req, resp, body, caching.etag_of(body))
 
 

@@ -124,7 +124,9 @@ class _Archive:
                 f"season {season[:40]!r} of {board.spec.key!r} is not over, or there was none; {board.season} runs",
             )
         if not found.readable:
-            raise Problem(problems.SEASON_NOT_ARCHIVED, retry_after=1.0)
+            late = found.late_until
+            detail = None if late is None else f"it takes late updates until {moment(late)}, and is archived after that"
+            raise Problem(problems.SEASON_NOT_ARCHIVED, detail, retry_after=1.0)
         return board, found
 
 

@@ -12,6 +12,7 @@ from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import BoardKey, LeaderboardId, ProjectId, TenantId
 from leaderboard.domain.schedules import ResetSpec, next_reset
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.postgres.pool import Database, connection
 
 
@@ -40,9 +41,9 @@ class PlacedBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 _COLUMNS = (
     "b.id, b.key, b.sort_order, b.score_update, b.tie_policy, b.max_entries, b.public_read, b.suspended, b.reset,"
-    " b.incarnation, b.managed_by, b.season, b.next_reset, b.bounds"
+    " b.incarnation, b.managed_by, b.season, b.next_reset, b.bounds, b.tiers"
 )
-_WIDTH = 14
+_WIDTH = 15
 """How many they are; what a query asks for besides comes after them."""
 
 
@@ -59,6 +60,7 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
             suspended=row[7],
             reset=None if row[8] is None else msgspec.convert(row[8], ResetSpec),
             bounds=None if row[13] is None else msgspec.convert(row[13], Bounds),
+            tiers=() if row[14] is None else msgspec.convert(row[14], tuple[Tier, ...]),
         ),
         "incarnation": row[9],
         "managed_by": row[10],
@@ -75,6 +77,11 @@ def reset_json(spec: BoardSpec) -> str | None:
 def bounds_json(spec: BoardSpec) -> str | None:
     """Return the `bounds` of a board as its column takes them."""
     return None if spec.bounds is None else msgspec.json.encode(spec.bounds).decode()
+
+
+def tiers_json(spec: BoardSpec) -> str | None:
+    """Return the `tiers` of a board as their column takes them."""
+    return msgspec.json.encode(spec.tiers).decode() if spec.tiers else None
 
 
 async def get(database: Database, project_id: ProjectId, key: str) -> Board | None:
@@ -207,10 +214,10 @@ async def insert(
         row = await (
             await conn.execute(
                 "INSERT INTO leaderboards (id, project_id, key, sort_order, score_update, tie_policy, max_entries,"
-                " public_read, suspended, reset, bounds, managed_by, deletion_policy, spec_hash, incarnation, season,"
-                " next_reset, created_at, updated_at) OVERRIDING SYSTEM VALUE"
+                " public_read, suspended, reset, bounds, tiers, managed_by, deletion_policy, spec_hash, incarnation,"
+                " season, next_reset, created_at, updated_at) OVERRIDING SYSTEM VALUE"
                 " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('leaderboards', 'id'))),"
-                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                " %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
                 (
                     known_id,
                     project_id,
@@ -223,6 +230,7 @@ async def insert(
                     spec.suspended,
                     reset_json(spec),
                     bounds_json(spec),
+                    tiers_json(spec),
                     managed_by,
                     deletion_policy.value,
                     spec_hash,
@@ -252,7 +260,7 @@ async def update(
         await conn.execute(
             "UPDATE leaderboards SET sort_order = %s, score_update = %s, tie_policy = %s, max_entries = %s,"
             " public_read = %s, suspended = %s, next_reset = CASE WHEN reset IS NOT DISTINCT FROM %s::jsonb THEN"
-            " next_reset ELSE %s END, reset = %s, bounds = %s,"
+            " next_reset ELSE %s END, reset = %s, bounds = %s, tiers = %s,"
             " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
             (
                 spec.sort_order.value,
@@ -265,6 +273,7 @@ async def update(
                 next_reset(spec.reset, now),  # one that is overdue stays so, unless the schedule is another
                 reset_json(spec),
                 bounds_json(spec),
+                tiers_json(spec),
                 None if deletion_policy is None else deletion_policy.value,
                 spec_hash,
                 now,

@@ -9,7 +9,15 @@ from leaderboard.domain.boards import BoardSpec
 from leaderboard.domain.documents import DeletionPolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId, TenantId
 from leaderboard.domain.schedules import next_reset
-from leaderboard.store.postgres.boards import RECORD_COLUMNS, RECORD_WIDTH, BoardRecord, bounds_json, record, reset_json
+from leaderboard.store.postgres.boards import (
+    RECORD_COLUMNS,
+    RECORD_WIDTH,
+    BoardRecord,
+    bounds_json,
+    record,
+    reset_json,
+    tiers_json,
+)
 from leaderboard.store.postgres.pool import Connection, Database, connection
 
 
@@ -117,9 +125,10 @@ async def insert(
     """
     rows = await conn.execute(
         "INSERT INTO leaderboards (project_id, key, sort_order, score_update, tie_policy, max_entries, public_read,"
-        " suspended, reset, bounds, next_reset, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
+        " suspended, reset, bounds, tiers, next_reset, managed_by, deletion_policy, spec_hash, created_at, updated_at)"
         " SELECT *, %s, %s FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[],"
-        " %s::bool[], %s::bool[], %s::jsonb[], %s::jsonb[], %s::timestamptz[], %s::text[], %s::text[], %s::text[])"
+        " %s::bool[], %s::bool[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::timestamptz[], %s::text[], %s::text[],"
+        " %s::text[])"
         " ON CONFLICT (project_id, key) WHERE state <> 'deleted' DO NOTHING RETURNING project_id, key, id",
         (
             now,
@@ -134,6 +143,7 @@ async def insert(
             [board.spec.suspended for board in wanted],
             [reset_json(board.spec) for board in wanted],
             [bounds_json(board.spec) for board in wanted],
+            [tiers_json(board.spec) for board in wanted],
             [next_reset(board.spec.reset, now) for board in wanted],
             [board.managed_by for board in wanted],
             [board.deletion_policy.value for board in wanted],

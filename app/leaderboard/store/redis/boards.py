@@ -15,8 +15,9 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from leaderboard.domain.boards import Board, BoardSpec, ScoreUpdate, SortOrder, TiePolicy
 from leaderboard.domain.bounds import Bounds
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, redis_failures
+from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, UnexpectedReply, redis_failures
 from leaderboard.store.redis.scripts import Script
 
 ORDER_CHARS = 12
@@ -53,7 +54,27 @@ class BoardMeta(msgspec.Struct, frozen=True, kw_only=True):
     season: int
     bounds: str
     """Packed for update.lua, '' for none."""
+    tiers: str
+    """As JSON, '' for none: `tiers_text`."""
     seq: int
+
+
+def tiers_text(tiers: Sequence[Tier]) -> str:
+    """Return the tiers as the meta holds them; `tiers_of` reads them."""
+    return msgspec.json.encode(tiers).decode() if tiers else ""
+
+
+def tiers_of(text: bytes) -> tuple[Tier, ...]:
+    """Return the tiers in a meta. Raises UnexpectedReply where the text is not as we write it."""
+    if not text:
+        return ()
+    try:
+        return _decode_tiers(text)
+    except msgspec.DecodeError as error:
+        raise UnexpectedReply(f"a board's meta has tiers that cannot be read: {text[:80]!r}") from error
+
+
+_decode_tiers = msgspec.json.Decoder(tuple[Tier, ...]).decode
 
 
 def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
@@ -69,6 +90,7 @@ def meta_of(board: Board, *, state: BoardState, seq: int) -> BoardMeta:
         state=state,
         season=board.season,
         bounds=_packed(board.spec.bounds),
+        tiers=tiers_text(board.spec.tiers),
         seq=seq,
     )
 
@@ -327,6 +349,7 @@ def _fields(board: Board, *, state: BoardState) -> dict[Any, Any]:
         "state": str(state),
         "season": meta.season,
         "bounds": meta.bounds,
+        "tiers": meta.tiers,
     }
 
 
@@ -363,5 +386,6 @@ def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:
         state=BoardState(raw[b"state"].decode()),
         season=int(raw.get(b"season", 1)),  # a board from before there were seasons has none written
         bounds=raw.get(b"bounds", b"").decode(),
+        tiers=raw.get(b"tiers", b"").decode(),  # the same
         seq=int(raw.get(b"seq", 0)),
     )

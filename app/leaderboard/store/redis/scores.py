@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from leaderboard.domain.scores import MAX_EXACT, plain
+from leaderboard.domain.tiers import Tier
 from leaderboard.store.redis import keys, scripts
-from leaderboard.store.redis.boards import ORDER_CHARS
+from leaderboard.store.redis.boards import ORDER_CHARS, tiers_of
 from leaderboard.store.redis.errors import RedisFailure, UnexpectedReply
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer, NoScript, Prepared
@@ -93,6 +94,15 @@ class Standing(msgspec.Struct, frozen=True):
 
     score: float
     rank: int
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One user's standing among `total`, with the board's tiers of that moment."""
+
+    total: int
+    score: float
+    rank: int
+    tiers: tuple[Tier, ...]
 
 
 class Scores:
@@ -227,6 +237,13 @@ class Scores:
             decode=lambda reply: None if reply is None else _page(reply, render),
         )
 
+    async def rank(self, board: str, *, user: str) -> Line | Refusal | None:
+        """Return the user's line, None where it is not on the board, or a Refusal."""
+        result: Line | Refusal | None = await self._read(
+            scripts.RANK, board, [user], key=(board, "rank", user), decode=_line
+        )
+        return result
+
     async def members(self, board: str, *, users: Sequence[str]) -> tuple[int, list[Standing | None]] | Refusal:
         """Return the board's total and each user's standing, None for who is not on the board."""
         result: tuple[int, list[Standing | None]] | Refusal = await self._read(
@@ -312,6 +329,13 @@ def _page(reply: list[Any], render: Callable[[Page], Any]) -> Any:
             entries.append(Entry(rank, flat[index][skip:].decode(), float(flat[index + 1])))
             rank += 1
     return render(Page(total, start, entries, flat[-2].decode() if flat else ""))
+
+
+def _line(reply: list[Any] | None) -> Line | None:
+    if reply is None:
+        return None
+    total, score, rank, tiers = reply
+    return Line(total, float(score), rank, tiers_of(tiers))
 
 
 def _standings(reply: list[Any]) -> tuple[int, list[Standing | None]]:

@@ -55,6 +55,7 @@ IMPORT = _compose("import", "board", "events")
 TOP = _compose("top", "board")
 AROUND = _compose("around", "board")
 MEMBERS = _compose("members", "board")
+RANK = _compose("rank", "board")
 LEASE = _compose("lease")
 STANDING = _compose("standing", "board")
 ERASE = _compose("erase", "board", "events")
@@ -73,6 +74,7 @@ ALL = (
     TOP,
     AROUND,
     MEMBERS,
+    RANK,
     LEASE,
     STANDING,
     ERASE,

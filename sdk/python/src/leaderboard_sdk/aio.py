@@ -28,6 +28,7 @@ from leaderboard_sdk.answers import (
     Seasons,
     SeasonTop,
     SignedSeason,
+    Tier,
     Top,
     Update,
     UpdateResult,
@@ -217,6 +218,7 @@ class AsyncClient:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
         return await self._run(
@@ -228,6 +230,7 @@ class AsyncClient:
                 max_entries=max_entries,
                 public_read=public_read,
                 reset=reset,
+                tiers=tiers,
             )
         )
 
@@ -242,10 +245,13 @@ class AsyncClient:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away."""
+        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away, ``[]`` the tiers."""
         return await self._run(
-            core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read, reset=reset)
+            core.change_leaderboard(
+                leaderboard, max_entries=max_entries, public_read=public_read, reset=reset, tiers=tiers
+            )
         )
 
     async def delete_leaderboard(self, leaderboard: str) -> None:

@@ -82,7 +82,10 @@ class Top(_Read):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rank(_Read):
-    """One user's entry. `percentile` is the share of entries that are not better, itself among them: rank 1 has 100."""
+    """One user's entry. `percentile` is the share of entries that are not better, itself among them: rank 1 has 100.
+
+    `tier` is the name of the first tier of the leaderboard that holds it, None where none does.
+    """
 
     leaderboard: str
     rank: int
@@ -90,6 +93,7 @@ class Rank(_Read):
     score: float
     total: int
     percentile: float
+    tier: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,16 +141,36 @@ class Members(_Read):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ResetRule(_Read):
-    """How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keep_seasons` 0 keeps all."""
+    """How a leaderboard's seasons come and go: cron's five fields, or by hand only; `keep_seasons` 0 keeps all.
+
+    For `grace_seconds` after its end a season takes late updates that name it.
+    """
 
     schedule: str | None = None
     time_zone: str = "UTC"
     keep_seasons: int = 0
+    grace_seconds: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Tier(_Read):
+    """A name for ranks 1 to `top`, or for the best `percent` of the entries; exactly one of the two."""
+
+    name: str
+    top: int | None = None
+    percent: float | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return it as the API takes it."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard(_Read):
-    """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule."""
+    """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule.
+
+    `tiers` are best first.
+    """
 
     key: str
     score_update: str
@@ -157,6 +181,7 @@ class Leaderboard(_Read):
     suspended: bool
     managed: bool
     reset: ResetRule | None
+    tiers: list[Tier]
     season: int
     next_reset: datetime | None
     created_at: datetime
@@ -173,13 +198,17 @@ class LeaderboardPage(_Read):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Season(_Read):
-    """A season that is over. `entries` and `checksum` are None until it is `archived`, and can be read."""
+    """A season that is over. `entries` and `checksum` are None until it is `archived`, and can be read.
+
+    It is not before `late_until`, where it takes late updates.
+    """
 
     season: int
     ended_at: datetime
     archived: bool
     entries: int | None
     checksum: str | None
+    late_until: datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -348,7 +377,8 @@ def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
     times = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "updated_at")}
     reset = None if body["reset"] is None else ResetRule.read(body["reset"])
     next_reset = None if body["next_reset"] is None else datetime.fromisoformat(body["next_reset"])
-    return Leaderboard.read(body, reset=reset, next_reset=next_reset, **times)
+    tiers = [Tier.read(each, top=each.get("top"), percent=each.get("percent")) for each in body["tiers"]]
+    return Leaderboard.read(body, reset=reset, tiers=tiers, next_reset=next_reset, **times)
 
 
 def leaderboards(body: Mapping[str, Any]) -> LeaderboardPage:

@@ -28,6 +28,7 @@ from leaderboard_sdk.answers import (
     Seasons,
     SeasonTop,
     SignedSeason,
+    Tier,
     Top,
     Update,
     UpdateResult,
@@ -213,6 +214,7 @@ class Client:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
         return self._run(
@@ -224,6 +226,7 @@ class Client:
                 max_entries=max_entries,
                 public_read=public_read,
                 reset=reset,
+                tiers=tiers,
             )
         )
 
@@ -238,10 +241,13 @@ class Client:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away."""
+        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away, ``[]`` the tiers."""
         return self._run(
-            core.change_leaderboard(leaderboard, max_entries=max_entries, public_read=public_read, reset=reset)
+            core.change_leaderboard(
+                leaderboard, max_entries=max_entries, public_read=public_read, reset=reset, tiers=tiers
+            )
         )
 
     def delete_leaderboard(self, leaderboard: str) -> None:

@@ -25,6 +25,7 @@ from leaderboard_sdk.answers import (
     Seasons,
     SeasonTop,
     SignedSeason,
+    Tier,
     Top,
     Update,
     UpdateResult,
@@ -315,7 +316,15 @@ def _change(method: str, path: str, body: Mapping[str, object]) -> Call[Leaderbo
 
 
 def _plain(rules: Mapping[str, object]) -> dict[str, object]:
-    return {name: dataclasses.asdict(rule) if isinstance(rule, ResetRule) else rule for name, rule in rules.items()}
+    return {name: _sent(rule) for name, rule in rules.items()}
+
+
+def _sent(rule: object) -> object:
+    if isinstance(rule, ResetRule):
+        return dataclasses.asdict(rule)
+    if isinstance(rule, Tier):
+        return rule.body()
+    return [_sent(each) for each in rule] if isinstance(rule, Sequence) and not isinstance(rule, str) else rule
 
 
 def _board(leaderboard: str) -> str:

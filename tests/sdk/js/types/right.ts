@@ -23,6 +23,9 @@ export async function play(client: Client, signal: AbortSignal): Promise<string[
   const past: HistoryRank = await client.historyRank("season-1", "u42", { at: new Date() });
   said.push(past.at, past.percentile.toFixed());
   entries.push(...(await client.historyTop("season-1", { at: "2030-01-31T09:00:00Z", limit: 5 })).entries);
+  const made = await client.createLeaderboard("season-2", { tiers: [{ name: "Gold", percent: 10 }, { name: "Fifty", top: 50 }] });
+  await client.changeLeaderboard("season-1", { tiers: made.tiers });
+  said.push((await client.rank("season-1", "u42")).tier ?? "none");
   for await (const entry of client.iterTop("season-1", { pageSize: 50 })) entries.push(entry);
   for await (const board of client.iterLeaderboards()) said.push(board.key);
   for await (const top of client.watchTop("season-1", { limit: 3, signal })) said.push(top.entries[0]?.user ?? "nobody");

@@ -22,6 +22,10 @@ export async function wrong(client: Client, batcher: Batcher, result: UpdateResu
   (await batcher.submit("season-1", "u42", { increment: 5 })).rank;
   // @ts-expect-error: an option has this type
   await client.top("season-1", { limit: "10" });
+  // @ts-expect-error: by rank or by share, not both
+  await client.changeLeaderboard("season-1", { tiers: [{ name: "Gold", top: 1, percent: 1 }] });
+  // @ts-expect-error: the past has no tiers
+  (await client.historyRank("season-1", "u42", { at: new Date() })).tier;
   // @ts-expect-error: who fell out has no rank
   result.rank.toFixed();
   // @ts-expect-error: no such field
