@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from leaderboard.domain import names
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT
+from leaderboard.domain.bounds import MAX_INTERVAL_SECONDS
 from leaderboard.domain.documents import API_VERSION, LeaderboardSpec, TenantSpec, parse, seconds
 from leaderboard.domain.errors import DomainError
 from leaderboard.domain.plans import MAX_REQUESTS_PER_SECOND, PLANS
@@ -90,6 +91,7 @@ def default_of(field: msgspec.inspect.Field) -> Any:
 JSON_TYPES = {
     msgspec.inspect.StrType: "string",
     msgspec.inspect.IntType: "integer",
+    msgspec.inspect.FloatType: "number",
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.EnumType: "string",
     msgspec.inspect.VarTupleType: "array",
@@ -159,6 +161,7 @@ def test_the_patterns_are_those_of_the_names():
 def test_the_bounds_are_those_of_the_domain():
     tenant, board = by_path("Tenant"), by_path("Leaderboard")
     assert board["spec.maxEntries"].schema["maximum"] == MAX_ENTRIES_LIMIT
+    assert board["spec.bounds.perSeconds"].schema["maximum"] == MAX_INTERVAL_SECONDS
     assert tenant["spec.quotas.requestsPerSecond"].schema["maximum"] == MAX_REQUESTS_PER_SECOND
     assert (
         max(plan.max_leaderboards for plan in PLANS.values())
