@@ -21,6 +21,7 @@ export interface Leaderboard {
   suspended: boolean
   managed: boolean
   reset: ResetRule | null
+  bounds: Bounds | null
   season: number
   next_reset: string | null
   created_at: string
@@ -31,6 +32,13 @@ export interface ResetRule {
   schedule: string | null
   time_zone: string
   keep_seasons: number
+}
+
+export interface Bounds {
+  min_score: number | null
+  max_score: number | null
+  max_gain: number | null
+  per_seconds: number | null
 }
 
 export interface Season {
