@@ -64,6 +64,7 @@ _TOP = {
     ("invalid-parameter", "cursor is not one of ours"),  # what a cursor holds is nobody's business
 }
 _RESET = ("invalid-request", "reset: ")  # what cron can read, and which time zones there are
+_BOUNDS = ("invalid-request", "bounds: ")  # two of them together, one at least
 _BEYOND_THE_SCHEMA = {
     "GET /v1/leaderboards/{leaderboard}/top": _TOP,
     "GET /v1/public/{tenant}/{project}/leaderboards/{leaderboard}/top": _TOP,
@@ -73,8 +74,8 @@ _BEYOND_THE_SCHEMA = {
         ("invalid-parameter", "from must not be after to"),
         ("invalid-parameter", "hours are kept for"),
     },
-    "POST /v1/leaderboards": {_RESET},
-    "PATCH /v1/leaderboards/{leaderboard}": {("immutable-field", ""), _RESET},  # depends on the board as it is
+    "POST /v1/leaderboards": {_RESET, _BOUNDS},
+    "PATCH /v1/leaderboards/{leaderboard}": {("immutable-field", ""), _RESET, _BOUNDS},  # depends on the board as it is
     "POST /v1/scores/update": {
         ("wrong-score-field", ""),  # depends on the board's rule
         ("score-out-of-range", ""),  # depends on the score as it is
