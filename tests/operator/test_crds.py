@@ -119,6 +119,7 @@ def test_the_least_is_taken_and_filled_in(client: KubeClient, kind: str) -> None
 
 WORDS = {
     "minimum": r"should be greater than or equal to [\d.]+",
+    "exclusiveMinimum": r"should be greater than \d+",
     "maximum": r"should be less than or equal to \d+",
     "minLength": r"should be at least \d+ chars long",
     "maxLength": r"may not be more than \d+ bytes|should be at most \d+ chars long",
@@ -250,6 +251,20 @@ def test_tiers_of_both_kinds_in_any_digits_are_taken(client: KubeClient) -> None
     assert answer.body["spec"]["tiers"] == tiers
 
 
+REFUSED_BOUNDS = [
+    ({}, "bounds has no bound: add minScore, maxScore or maxGain"),
+    ({"minScore": 1, "maxScore": 0.5}, "minScore is above maxScore"),
+    ({"maxGain": 5}, "maxGain and perSeconds come together"),
+    ({"maxScore": 5, "perSeconds": 60}, "maxGain and perSeconds come together"),
+]
+
+
+def test_what_a_board_cannot_believe_is_refused_with_what_to_do(client: KubeClient) -> None:
+    for bounds, says in REFUSED_BOUNDS:
+        answer = client.create(document("Leaderboard", MINIMAL["Leaderboard"] | {"bounds": bounds}), dry_run=True)
+        refused(answer, field="spec.bounds", says=re.escape(says))
+
+
 def test_a_tenants_name_leaves_room_for_its_secrets(client: KubeClient) -> None:
     assert client.create(document("Tenant", {"slug": "acme"}, name="a" * 63), dry_run=True).accepted
     answer = client.create(document("Tenant", {"slug": "acme"}, name="a" * 64), dry_run=True)
@@ -300,6 +315,7 @@ def test_the_rest_may_change(cluster: Cluster, namespace: str) -> None:
         "Leaderboard": {
             "maxEntries": 5,
             "publicRead": True,
+            "bounds": {"maxScore": 5},
             "suspend": True,
             "deletionPolicy": "Delete",
             "tiers": [{"name": "Gold", "percent": 10}],
@@ -315,6 +331,7 @@ def test_the_rest_may_change(cluster: Cluster, namespace: str) -> None:
 def test_every_rule_has_an_example_above() -> None:
     said = [says for _, _, says in [*REFUSED, *REFUSED_TIERS]] + [says for *_, says in CHANGES]
     said.append("make the Tenant again with a name of at most 63 characters")
+    said += [says for _, says in REFUSED_BOUNDS]
     for kind in KINDS:
         for node, rule in rules(kind):
             in_words = "pattern" in node.schema  # see test_each_pattern_is_refused_in_words

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from leaderboard.domain import names
 from leaderboard.domain.boards import MAX_ENTRIES_LIMIT
+from leaderboard.domain.bounds import MAX_INTERVAL_SECONDS
 from leaderboard.domain.documents import API_VERSION, LeaderboardSpec, TenantSpec, parse, seconds
 from leaderboard.domain.errors import DomainError
 from leaderboard.domain.plans import MAX_REQUESTS_PER_SECOND, PLANS
@@ -166,6 +167,7 @@ def test_the_bounds_are_those_of_the_domain():
     assert board["spec.tiers[].name"].schema["maxLength"] == names.TIER_LENGTH
     assert board["spec.tiers[].top"].schema["maximum"] == MAX_TOP
     assert board["spec.tiers[].percent"].schema["minimum"] == MIN_PERCENT
+    assert board["spec.bounds.perSeconds"].schema["maximum"] == MAX_INTERVAL_SECONDS
     assert tenant["spec.quotas.requestsPerSecond"].schema["maximum"] == MAX_REQUESTS_PER_SECOND
     assert (
         max(plan.max_leaderboards for plan in PLANS.values())

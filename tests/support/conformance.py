@@ -17,3 +17,11 @@ def filled(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: filled(each, names) for key, each in value.items()}
     return [filled(each, names) for each in value] if isinstance(value, list) else value
+
+
+def kept(answer: Any, path: str) -> str:
+    """Return the text at a path of an answer, such as ``0.held.id``."""
+    for step in path.split("."):
+        answer = answer[int(step) if isinstance(answer, list) else step]
+    assert isinstance(answer, str)
+    return answer

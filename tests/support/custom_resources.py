@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,12 +156,15 @@ def least(part: dict[str, Any]) -> Json:
         case "array":
             return [least(part["items"])] * part.get("minItems", 0)
         case kind:
-            return {"boolean": False, "integer": part.get("minimum", 0), "number": part.get("minimum", 0)}[kind]
+            number = 1.5 if part.get("exclusiveMinimum") else part.get("minimum", 1.5)
+            return {"boolean": False, "integer": part.get("minimum", 0), "number": number}[kind]
 
 
 def at_the_bounds(part: dict[str, Any]) -> Iterator[tuple[str, Json, Json]]:
     """Each bound with a value that it just admits and the one next to it that it refuses."""
-    if "minimum" in part:
+    if part.get("exclusiveMinimum"):
+        yield "exclusiveMinimum", math.nextafter(part["minimum"], math.inf), part["minimum"]
+    elif "minimum" in part:
         yield "minimum", part["minimum"], part["minimum"] - 1
     if "maximum" in part:
         yield "maximum", part["maximum"], part["maximum"] + 1
@@ -217,6 +221,8 @@ def with_value(kind: str, path: str, value: Json) -> Json:
         spec = spec | {"tiers": [{"top": 1}]}
     if path.startswith("spec.tiers[].") and not path.endswith(".name"):
         spec = spec | {"tiers": [{"name": "a"}]}
+    if path in ("spec.bounds.maxGain", "spec.bounds.perSeconds"):
+        spec = spec | {"bounds": {"maxGain": 1, "perSeconds": 1}}
     if path.endswith(".matchExpressions"):
         value = [line | {"operator": "Exists"} for line in value]
     spec = place(spec, steps_to(path), value)
@@ -251,7 +257,10 @@ def fitting(part: dict[str, Any]) -> st.SearchStrategy[Json]:
         case "integer":
             return st.integers(part.get("minimum", -(2**63)), part.get("maximum", 2**63 - 1))
         case "number":
-            return st.floats(part["minimum"], part["maximum"]) | st.integers(1, 1_000_000).map(lambda n: n / 10_000)
+            if "maximum" in part:
+                return st.floats(part["minimum"], part["maximum"]) | st.integers(1, 1_000_000).map(lambda n: n / 10_000)
+            numbers = st.integers(-100, 100) | st.floats(allow_nan=False, allow_infinity=False)
+            return numbers.filter(lambda number: number > 0) if part.get("exclusiveMinimum") else numbers
         case "string":
             least, most = part.get("minLength", 0), part.get("maxLength", 40)
             if part.get("pattern") in SAMPLES:

@@ -20,7 +20,7 @@ BOARD = {
     "sort_order": "descending",
     "score_update": "sum",
 }
-META = {"rule": "s", "ord": "d", "max": "100", "pub": "0", "state": "a"}
+META = {"rule": "s", "ord": "d", "max": "100", "pub": "0", "state": "a", "bounds": "- 1000.0 - -"}
 
 Reasons = dict[str, list[str]]
 """Of Events, the oldest first, by the kind they are about."""
@@ -68,7 +68,13 @@ class Case:
         self.team, self.stores, self.drift = team, stores, drift
         self.name = drift.name
         self.tenant = tenant(self.name, plan=TENANT["plan"])
-        self.board = leaderboard(self.name, of=self.name, maxEntries=BOARD["max_entries"], tiePolicy=drift.ties)
+        self.board = leaderboard(
+            self.name,
+            of=self.name,
+            maxEntries=BOARD["max_entries"],
+            bounds={"maxScore": 1000},
+            tiePolicy=drift.ties,
+        )
         self.took: float | None = None
         """Seconds until the operator had dealt with it."""
 
@@ -276,7 +282,7 @@ def meta_deleted(case: Case) -> None:
 
 @drift(**board_drift)
 def meta_edited(case: Case) -> None:
-    case.stores.redis.hset(case.meta, mapping={"rule": "b", "max": "1", "state": "s", "pub": "1"})
+    case.stores.redis.hset(case.meta, mapping={"rule": "b", "max": "1", "state": "s", "pub": "1", "bounds": ""})
 
 
 @drift(**board_drift)

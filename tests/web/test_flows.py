@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from leaderboard.domain import keys
 from leaderboard.local.process import wait_until
-from leaderboard_sdk import Client, InvalidApiKey, Tier, Update
+from leaderboard_sdk import Bounds, Client, InvalidApiKey, Tier, Update
 
 
 @pytest.fixture
@@ -311,6 +311,24 @@ def test_the_tiers_of_a_board_are_shown_and_stay_through_a_change_of_the_rest(vi
     visit.page.reload()
     expect(visit.page.get_by_text("when somebody ends it")).to_be_visible()
     expect(visit.page.get_by_text("Tiers")).to_have_count(0)
+
+
+def test_bounds_are_shown_and_kept_when_something_else_changes(visit, tenant, sdk):
+    bounds = Bounds(min_score=-5, max_score=1_000_000, max_gain=2.5, per_seconds=3600)
+    sdk.change_leaderboard("global", bounds=bounds)
+    visit.sign_in(tenant.key, "boards/global")
+    said = "scores below -5, scores above 1,000,000, gains past 2.5 in 3,600 s"
+    expect(visit.page.get_by_text(said)).to_be_visible()
+    visit.page.get_by_role("button", name="Change").click()
+    visit.page.get_by_label("Entries to keep").fill("500")
+    visit.page.get_by_role("button", name="Save").click()
+    expect(visit.page.get_by_text("the best 500")).to_be_visible()
+    expect(visit.page.get_by_text(said)).to_be_visible()
+    assert sdk.get_leaderboard("global").bounds == bounds
+    sdk.change_leaderboard("global", bounds=Bounds())
+    visit.page.reload()
+    expect(visit.page.get_by_text("the best 500")).to_be_visible()
+    expect(visit.page.get_by_text("Held back")).to_have_count(0)
 
 
 def test_a_key_that_is_taken_is_said_in_the_dialog(visit, tenant):

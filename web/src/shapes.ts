@@ -21,6 +21,7 @@ export interface Leaderboard {
   suspended: boolean
   managed: boolean
   reset: ResetRule | null
+  bounds: Bounds | null
   tiers: Tier[]
   season: number
   next_reset: string | null
@@ -39,6 +40,13 @@ export interface ResetRule {
   time_zone: string
   keep_seasons: number
   grace_seconds: number
+}
+
+export interface Bounds {
+  min_score: number | null
+  max_score: number | null
+  max_gain: number | null
+  per_seconds: number | null
 }
 
 export interface Season {

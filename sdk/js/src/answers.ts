@@ -18,7 +18,12 @@ export interface UpdateResult {
   previousRank: number | null;
   /** The update had been done before under its key, by an earlier attempt for one. */
   replayed: boolean;
+  /** There only where it broke the leaderboard's bounds. Then nothing changed: `score` is what it would have been. */
+  held?: Held;
 }
+export type Bound = "min_score" | "max_score" | "max_gain";
+/** Why an update waits for a decision, and under which id. */
+export interface Held { id: string; bound: Bound }
 
 export interface Entry { rank: number; user: string; score: number }
 export interface Around { leaderboard: string; total: number; entries: Entry[] }
@@ -41,6 +46,14 @@ export interface ResetRule { schedule?: string | null; timeZone?: string; keepSe
 /** A name for ranks 1 to `top`, or for the best `percent` of the entries. */
 export type Tier = { name: string } & ({ top: number; percent?: undefined } | { percent: number; top?: undefined });
 
+/** What a leaderboard believes; null is no bound. `maxGain`, toward its best end, is for each `perSeconds`. */
+export interface Bounds {
+  minScore?: number | null;
+  maxScore?: number | null;
+  maxGain?: number | null;
+  perSeconds?: number | null;
+}
+
 /** The rules of one leaderboard; `maxEntries` 0 is no bound. Times are RFC 3339 text. */
 export interface Leaderboard {
   key: string;
@@ -52,6 +65,7 @@ export interface Leaderboard {
   suspended: boolean;
   managed: boolean;
   reset: Required<ResetRule> | null;
+  bounds: Required<Bounds> | null;
   /** Best first. */
   tiers: Tier[];
   /** The season that runs, until `nextReset` by its schedule. */
@@ -95,16 +109,41 @@ export interface SignedSeason {
 export interface SeasonTop extends Top { season: number }
 export interface SeasonRank extends Placed { season: number }
 
+/** An update that broke the leaderboard's bounds, and what became of it. Times are RFC 3339 text. */
+export interface HeldUpdate {
+  id: string;
+  user: string;
+  season: number;
+  submitted: number;
+  bound: Bound;
+  heldAt: string;
+  /** "releasing" is a release that was cut short; releasing it again finishes that. */
+  state: "held" | "releasing" | "released" | "rejected";
+  /** While it waits, what it would come to if it were released now; null where it cannot be. */
+  score: number | null;
+  rank: number | null;
+  decidedAt: string | null;
+  /** The id of an API key. */
+  decidedBy: string | null;
+  note: string | null;
+}
+/** Newest first. */
+export interface HeldUpdates { leaderboard: string; held: HeldUpdate[]; nextCursor: string | null }
+
 /** One UTC day (YYYY-MM-DD): requests admitted, updates in the ledger, requests answered 429. */
 export interface UsageDay { day: string; requests: number; scoreUpdates: number; rateLimited: number }
 export interface Usage { project: string; from: string; to: string; days: UsageDay[] }
 
-/** Where a user is, or was: on a board now, by a checkpoint of the ledger, in final standings, in an event. */
+/** Where a user is, or was: on a board now, by a checkpoint of the ledger, in final standings, in an event, held. */
 export type UserRecord = { leaderboard: string; deleted: boolean } & (
   | { kind: "standing"; score: number; rank: number }
   | { kind: "checkpoint"; score: number }
   | { kind: "season"; season: number; score: number; rank: number }
   | { kind: "event"; id: string; time: string; event: string; submitted: number | null; score: number | null }
+  | {
+      kind: "held"; id: string; time: string; season: number; submitted: number; bound: Bound;
+      state: HeldUpdate["state"]; note: string | null;
+    }
 );
 export interface UserData { user: string; records: UserRecord[]; nextCursor: string | null }
 
@@ -116,6 +155,7 @@ export interface Touched {
   seasonLines: number;
   snapshots: number;
   setAside: number;
+  held: number;
 }
 /** An erasure; once `state` is "done", its receipt. Times are RFC 3339 text. */
 export interface Erasure {

@@ -1,5 +1,5 @@
 import {
-  type Around, type Entry, type Erasure, type ErasureCheck, type HistoryRank, type HistoryTop, type Leaderboard,
+  type Around, type Bounds, type Entry, type Erasure, type ErasureCheck, type HeldUpdate, type HeldUpdates, type HistoryRank, type HistoryTop, type Leaderboard,
   type LeaderboardPage, type Members, type Rank, type ResetRule, type Season, type SeasonRank, type SeasonTop,
   type Seasons, type SignedSeason, type Tier, type Top, type Update, type UpdateResult, type Usage, type UserData, type UserRecord, camel, reader,
 } from "./answers.js";
@@ -23,9 +23,11 @@ export interface ClientOptions {
   maxWait?: number;
 }
 export interface Page { limit?: number; offset?: number; cursor?: string }
-/** A `reset` of `{}` takes a schedule away, `tiers` of `[]` the tiers. */
-export interface Changes { maxEntries?: number; publicRead?: boolean; reset?: ResetRule; tiers?: Tier[] }
+/** A `reset` of `{}` takes a schedule away, `tiers` of `[]` the tiers, and `bounds` of `{}` or null the bounds. */
+export interface Changes { maxEntries?: number; publicRead?: boolean; reset?: ResetRule; bounds?: Bounds | null; tiers?: Tier[] }
 export interface Rules extends Changes { scoreUpdate?: string; sortOrder?: string; tiePolicy?: string }
+/** Which held updates: those that wait for a decision, unless `state` says otherwise. */
+export interface WhichHeld { state?: "held" | "released" | "rejected"; user?: string }
 /** One top of a stream; it has no cursor. */
 export type WatchedTop = Around;
 
@@ -43,6 +45,8 @@ const readSignedSeason = reader<SignedSeason>(
 );
 const readSeasonTop = reader<SeasonTop>("leaderboard", "season", "total", "entries", "nextCursor");
 const readSeasonRank = reader<SeasonRank>("leaderboard", "season", "rank", "user", "score", "total", "percentile");
+const readHeldUpdates = reader<HeldUpdates>("leaderboard", "held", "nextCursor");
+const readHeldUpdate = reader<HeldUpdate>("id", "user", "season", "submitted", "bound", "state");
 const readUsage = reader<Usage>("project", "from", "to", "days");
 const readData = reader<UserData>("user", "records", "nextCursor");
 const readErasure = reader<Erasure>("id", "state", "touched", "leaderboards");
@@ -169,7 +173,7 @@ export class Client {
 
   /** Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict. */
   async createLeaderboard(key: string, rules: Rules = {}): Promise<Leaderboard> {
-    return this.#change("POST", "/v1/leaderboards", { key, ...rules });
+    return this.#change("POST", "/v1/leaderboards", { key, ...asked(rules) });
   }
 
   async getLeaderboard(leaderboard: string): Promise<Leaderboard> {
@@ -178,7 +182,7 @@ export class Client {
 
   /** Change a leaderboard; what is not given stays. */
   async changeLeaderboard(leaderboard: string, changes: Changes): Promise<Leaderboard> {
-    return this.#change("PATCH", board(leaderboard), { ...changes });
+    return this.#change("PATCH", board(leaderboard), asked(changes));
   }
 
   /** Delete a leaderboard with its entries. */
@@ -227,6 +231,38 @@ export class Client {
   /** The score and rank that one user ended a season with. */
   async seasonRank(leaderboard: string, season: number, user: string): Promise<SeasonRank> {
     return this.#get(`${board(leaderboard)}/seasons/${season}/rank/${segment(user)}`, readSeasonRank);
+  }
+
+  /** The updates that broke the leaderboard's bounds, newest first, a page at a time. */
+  async heldUpdates(
+    leaderboard: string, page: WhichHeld & { limit?: number; cursor?: string } = {},
+  ): Promise<HeldUpdates> {
+    return this.#get(`${board(leaderboard)}/held${query({ ...page })}`, readHeldUpdates);
+  }
+
+  async *iterHeldUpdates(
+    leaderboard: string, options: WhichHeld & { pageSize?: number } = {},
+  ): AsyncGenerator<HeldUpdate, void, undefined> {
+    const { pageSize = 100, ...which } = options;
+    for await (const page of pages((cursor) => this.heldUpdates(leaderboard, { ...which, limit: pageSize, cursor }))) yield* page.held;
+  }
+
+  /** An update that was held, whatever became of it. */
+  async heldUpdate(leaderboard: string, id: string): Promise<HeldUpdate> {
+    return this.#get(`${board(leaderboard)}/held/${segment(id)}`, readHeldUpdate);
+  }
+
+  /**
+   * Apply a held update as if it came now, its bounds aside; once, however often this is called. Of one that was rejected,
+   * or is for a season that is over, it is a Conflict.
+   */
+  async release(leaderboard: string, id: string, options: { note?: string } = {}): Promise<HeldUpdate> {
+    return this.#decide(leaderboard, id, "release", options.note);
+  }
+
+  /** Let a held update never count. Of one that was released it is a Conflict. */
+  async reject(leaderboard: string, id: string, options: { note?: string } = {}): Promise<HeldUpdate> {
+    return this.#decide(leaderboard, id, "reject", options.note);
   }
 
   /** The project's use by UTC day (YYYY-MM-DD), both days included; by default the last 30. */
@@ -354,6 +390,14 @@ export class Client {
     return this.#run({ method, path, read: readBoard, repeat: "unsafe", content: JSON.stringify(snake(fields)) });
   }
 
+  /** Either decision counts once, however often it is sent. */
+  #decide(leaderboard: string, id: string, decision: string, note: string | undefined): Promise<HeldUpdate> {
+    return this.#run({
+      method: "POST", path: `${board(leaderboard)}/held/${segment(id)}/${decision}`, repeat: "safe",
+      content: JSON.stringify({ note }), read: readHeldUpdate,
+    });
+  }
+
   #headers(accept: string, open = false): Headers {
     const headers = new Headers({ Accept: accept });
     if (this.#apiKey !== null && !open) headers.set("Authorization", `Bearer ${this.#apiKey}`);
@@ -444,6 +488,12 @@ function parts(bodies: string[]): string[][] {
     }
   }
   return all;
+}
+
+/** Rules as the API takes them: bounds without one are null. */
+function asked(rules: Rules): Record<string, unknown> {
+  const empty = rules.bounds && Object.values(rules.bounds).every((bound) => bound == null);
+  return empty ? { ...rules, bounds: null } : { ...rules };
 }
 
 /** The names of a body in snake case, at every depth. */

@@ -71,9 +71,12 @@ export class InvalidRequest extends ApiError {}
 export class InvalidApiKey extends ApiError {}
 /** 403: the key may not do this. */
 export class InsufficientScope extends ApiError {}
-/** 404: there is no such leaderboard, or the user is not on it. */
+/** 404: there is no such leaderboard, or what is asked of it is not there: a user, a season, a held update. */
 export class NotFound extends ApiError {}
-/** 409: there is a leaderboard of this key, or a custom resource owns it. */
+/**
+ * 409: it is otherwise by now (a leaderboard of this key, another season, another decision about a held update), or a custom
+ * resource owns the leaderboard.
+ */
 export class Conflict extends ApiError {}
 /** 429: the plan's tokens are used up. Nothing was done. */
 export class RateLimited extends ApiError {}

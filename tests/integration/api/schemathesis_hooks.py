@@ -65,6 +65,7 @@ _TOP = {
 }
 _RESET = ("invalid-request", "reset: ")  # what cron can read, and which time zones there are
 _TIERS = ("invalid-request", "tiers: ")  # one bound after another, and each name once; the digits of a share
+_BOUNDS = ("invalid-request", "bounds: ")  # two of them together, one at least
 _BEYOND_THE_SCHEMA = {
     "GET /v1/leaderboards/{leaderboard}/top": _TOP,
     "GET /v1/public/{tenant}/{project}/leaderboards/{leaderboard}/top": _TOP,
@@ -74,8 +75,9 @@ _BEYOND_THE_SCHEMA = {
         ("invalid-parameter", "from must not be after to"),
         ("invalid-parameter", "hours are kept for"),
     },
-    "POST /v1/leaderboards": {_RESET, _TIERS},
-    "PATCH /v1/leaderboards/{leaderboard}": {("immutable-field", ""), _RESET, _TIERS},  # depends on the board as it is
+    "POST /v1/leaderboards": {_RESET, _BOUNDS, _TIERS},
+    # The first depends on the board as it is.
+    "PATCH /v1/leaderboards/{leaderboard}": {("immutable-field", ""), _RESET, _BOUNDS, _TIERS},
     "POST /v1/scores/update": {
         ("wrong-score-field", ""),  # depends on the board's rule
         ("score-out-of-range", ""),  # depends on the score as it is

@@ -13,7 +13,7 @@ from leaderboard.local.process import wait_until
 BOARDS = "/v1/leaderboards"
 FIELDS = [
     "key", "score_update", "sort_order", "tie_policy", "max_entries", "public_read", "suspended", "managed",
-    "reset", "tiers", "season", "next_reset", "created_at", "updated_at",
+    "reset", "bounds", "tiers", "season", "next_reset", "created_at", "updated_at",
 ]  # fmt: skip
 
 
@@ -52,6 +52,13 @@ def test_every_rule_can_be_asked_for(client, rule, order, tie):
     assert {name: board[name] for name in wanted} == wanted
 
 
+def test_bounds_are_shown_as_numbers_are(client):
+    asked = {"min_score": -1e300, "max_score": 1000.0, "max_gain": 2.5, "per_seconds": 60}
+    answer = client.post(BOARDS, {"key": "b", "bounds": asked})
+    assert answer.json()["bounds"] == asked
+    assert b'"bounds":{"min_score":-1e300,"max_score":1000,"max_gain":2.5,"per_seconds":60}' in answer.body
+
+
 def test_a_key_is_taken_once(client):
     client.make("b")
     assert_problem(client.post(BOARDS, {"key": "b"}), problems.BOARD_EXISTS, detail="'b'")
@@ -82,6 +89,14 @@ def test_a_key_is_taken_once(client):
         ({"key": "b", "reset": {"keep_seasons": 0.5}}, "reset.keep_seasons must be a whole number"),
         ({"key": "b", "reset": {"keep_seasons": -1}}, "seasons to keep must be"),
         ({"key": "b", "reset": {"every": "day"}}, "every"),
+        ({"key": "b", "bounds": 5}, "$.bounds"),
+        ({"key": "b", "bounds": {}}, "name a smallest score, a largest score or a largest gain"),
+        ({"key": "b", "bounds": {"min_score": 1, "max_score": 0}}, "the smallest score (1) must not be above"),
+        ({"key": "b", "bounds": {"max_gain": 1}}, "come together"),
+        ({"key": "b", "bounds": {"max_gain": 0, "per_seconds": 1}}, "the largest gain must be above 0"),
+        ({"key": "b", "bounds": {"max_gain": 1, "per_seconds": 604_801}}, "1 to 604800 seconds"),
+        ({"key": "b", "bounds": {"max_gain": 1, "per_seconds": 0.5}}, "bounds.per_seconds must be a whole number"),
+        ({"key": "b", "bounds": {"maxScore": 1}}, "maxScore"),
         ([], "object"),
     ],
 )
@@ -171,7 +186,8 @@ def test_what_a_custom_resource_owns_is_changed_there(served, new_tenant, connec
     client = connect(tenant.key)
     apply(served, "Leaderboard", "m", owner="uid-1", tenantRef={"name": tenant.slug}, key="m")
     assert client.get(f"{BOARDS}/m").json()["managed"] is True
-    assert_problem(client.call("PATCH", f"{BOARDS}/m", {"max_entries": 1}), problems.MANAGED_ELSEWHERE)
+    for change in ({"max_entries": 1}, {"bounds": {"max_score": 1}}):
+        assert_problem(client.call("PATCH", f"{BOARDS}/m", change), problems.MANAGED_ELSEWHERE)
     assert_problem(client.call("DELETE", f"{BOARDS}/m"), problems.MANAGED_ELSEWHERE)
     assert client.post(BOARDS, {"key": "m"}).status == 409
     client.add("m", ("u", 1))

@@ -23,7 +23,7 @@ OPERATIONS = sum(
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_schemathesis_finds_nothing(served, new_tenant, tmp_path):
     # The boards the document's examples speak of, so that they are sent to boards that are there. `laps` is made by its
     # own example.
@@ -47,7 +47,7 @@ def test_schemathesis_finds_nothing(served, new_tenant, tmp_path):
         env=os.environ | {"PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=540,
     )
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed

@@ -15,6 +15,7 @@ from leaderboard.control.errors import (
     TenantNotFound,
 )
 from leaderboard.domain.boards import BoardSpec, SortOrder
+from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import ImmutableField, QuotaExceeded
 from leaderboard.domain.names import BoardKey, ProjectId, TenantId
 from leaderboard.store.postgres import boards, ledger
@@ -129,6 +130,23 @@ async def test_tiers_reach_redis_and_a_meta_from_before_there_were_any_has_none(
     await world.redis.hdel(keys.meta(made.namespace), "tiers")
     assert (await world.apply(leaderboard())).changes == ()
     assert (await world.admin.read_meta(made.namespace)).tiers == ""
+
+
+async def test_bounds_of_a_document_reach_redis_and_are_its_owners(world, place):
+    made = await world.apply(leaderboard(), owner="uid-b")
+    assert (await world.admin.read_meta(made.namespace)).bounds == ""
+    bounds = {"minScore": -1e300, "maxGain": 0.1, "perSeconds": 3600}
+    await world.apply(leaderboard(bounds=bounds), owner="uid-b")
+    assert (await world.admin.read_meta(made.namespace)).bounds == "-1e+300 - 0.1 3600"
+    row = await boards.get(world.pool, place["project_id"], "global")
+    assert row.spec.bounds == Bounds(min_score=-1e300, max_gain=0.1, per_seconds=3600)
+    assert (await world.update(made.namespace, ("ann", "i1")))[0].startswith(b"A 1 - - - max_gain ")
+    with pytest.raises(ManagedElsewhere):
+        await world.control.put_board(**place, spec=msgspec.structs.replace(row.spec, bounds=None), create=False)
+    assert (await world.apply(leaderboard(bounds=bounds), owner="uid-b")).changes == ()
+    await world.apply(leaderboard(), owner="uid-b")
+    assert (await world.admin.read_meta(made.namespace)).bounds == ""
+    assert await world.update(made.namespace, ("ann", "i1")) == [b"A 1 1 - -"]
 
 
 async def test_a_lower_max_entries_trims_with_events(world, place):

@@ -54,6 +54,7 @@ DAMAGE = {
     "the entries are deleted": (["DEL", "{0}"], "restored 2 entries from the ledger"),
     "the meta is of another board": (["HSET", "meta:{{{0}}}", "id", "987654"], "restored 2 entries"),
     "the rules are edited": (["HSET", "meta:{{{0}}}", "max", "3"], "wrote the rules to Redis"),
+    "the bounds are edited": (["HSET", "meta:{{{0}}}", "bounds", "- 3.0 - -"], "wrote the rules to Redis"),
     "it is suspended in Redis only": (["HSET", "meta:{{{0}}}", "state", "s"], "wrote the rules to Redis"),
     "a rebuild was left lying": (["HSET", "meta:{{{0}}}", "state", "r"], "a rebuild had not finished"),
     "a field of the meta is missing": (["HDEL", "meta:{{{0}}}", "inc"], "something else under its names"),

@@ -107,6 +107,26 @@ def test_changes_reach_redis_and_the_api(team, stores, name):
     assert "Repaired" not in team.reasons(board)
 
 
+def test_bounds_reach_redis_and_hold_what_breaks_them(team, stores, name):
+    acme, board = tenant(name), leaderboard(f"{name}-global", of=name)
+    team.apply(acme, board)
+    rest, key = team.rest(acme), f"{name}-global"
+    namespace = team.status(board)["redisNamespace"]
+    team.spec(board, bounds={"minScore": -0.5, "maxScore": 10, "maxGain": 8, "perSeconds": 3600})
+    eventually(lambda: stores.meta(namespace)["bounds"] == "-0.5 10.0 8.0 3600", "bounds is in Redis")
+    assert rest.add(key, "ada", 5).status == 200
+    assert rest.add(key, "ada", 6).json()["held"]["bound"] == "max_score"
+    assert rest.top(key) == [("ada", 5)]
+    shown = {"min_score": -0.5, "max_score": 10, "max_gain": 8, "per_seconds": 3600}
+    assert rest("GET", f"/v1/leaderboards/{key}").json()["bounds"] == shown
+    refused = rest("PATCH", f"/v1/leaderboards/{key}", {"bounds": None})
+    assert (refused.status, refused.json()["type"].rpartition("/")[2]) == (409, "managed-elsewhere")
+    team.spec(board, bounds=None)
+    eventually(lambda: stores.meta(namespace)["bounds"] == "", "bounds is gone from Redis")
+    assert "held" not in rest.add(key, "ada", 6).json()
+    assert rest.top(key) == [("ada", 11)]
+
+
 def test_the_rest_api_changes_nothing_of_a_leaderboard_that_a_resource_owns(team, name):
     acme, board = tenant(name), leaderboard(f"{name}-global", of=name)
     team.apply(acme, board)

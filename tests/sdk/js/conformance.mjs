@@ -5,14 +5,15 @@ import { ApiError, Client } from "leaderboard-sdk";
 
 const given = JSON.parse(readFileSync(0, "utf8"));
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
-// What the methods take by position, in its order; all else is an option, as the season of an update is.
+// What the methods take by position, in its order; all else is an option, and of these calls that too.
 const PLACES = ["tenant", "project", "leaderboard", "key", "season", "updates", "id", "user", "ids"];
+const OPTIONS = { update: ["season"], held_updates: ["user"], iter_held_updates: ["user"] };
 const deep = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
   ? Object.fromEntries(Object.entries(value).map(([name, each]) => [camel(name), deep(each)]))
   : value;
 
 async function call(key, name, args) {
-  const placed = PLACES.filter((place) => place in args && !(name === "update" && place === "season"));
+  const placed = PLACES.filter((place) => place in args && !OPTIONS[name]?.includes(place));
   const rest = Object.entries(args).filter(([each]) => !placed.includes(each));
   const got = new Client(given.url, key)[camel(name)](...placed.map((place) => args[place]), deep(Object.fromEntries(rest)));
   return name.startsWith("iter_") ? collect(got) : got;
@@ -35,8 +36,16 @@ function assertHas(got, wanted) {
   }
 }
 
+// The step with each {name} that an earlier one kept replaced.
+const names = {};
+const filled = (value) => typeof value === "string" ? value.replace(/\{(\w+)\}/g, (text, name) => names[name] ?? text)
+  : Array.isArray(value) ? value.map(filled)
+  : value !== null && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([name, each]) => [name, filled(each)]))
+  : value;
+
 for (const board of given.case.boards) await call(given.key, "create_leaderboard", board);
-for (const step of given.case.steps) {
+for (const unfilled of given.case.steps) {
+  const step = filled(unfilled);
   const answer = call(given.case.api_key ?? given.key, step.call, step.args);
   if ("error" in step) {
     await assert.rejects(answer, (error) => {
@@ -45,6 +54,10 @@ for (const step of given.case.steps) {
       return true;
     });
   } else {
-    assertHas(await answer, step.expect);
+    const got = await answer;
+    assertHas(got, step.expect);
+    for (const [name, path] of Object.entries(step.keep ?? {})) {
+      names[name] = path.split(".").reduce((value, each) => value[camel(each)], got);
+    }
   }
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from leaderboard_sdk import ApiError, AsyncClient, Client, ResetRule, Tier, Update
-from support.conformance import CASES, filled
+from leaderboard_sdk import ApiError, AsyncClient, Bounds, Client, ResetRule, Tier, Update
+from support.conformance import CASES, filled, kept
 from support.platform import Platform
 from support.tenants import make_tenant
 
@@ -47,6 +47,8 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
         given["reset"] = ResetRule(**given["reset"])
     if "tiers" in given:
         given["tiers"] = [Tier(**each) for each in given["tiers"]]
+    if "bounds" in given:
+        given["bounds"] = Bounds(**given["bounds"])
     return given
 
 
@@ -69,15 +71,18 @@ def _call_async(url: str, key: str, name: str, args: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_case_holds(served: Platform, case: dict[str, Any], call: Any) -> None:
     tenant = make_tenant(served)
-    case = filled(case, {"run": str(next(_runs)), "tenant": tenant.slug})
-    for board in case["boards"]:
+    names = {"run": str(next(_runs)), "tenant": tenant.slug}
+    for board in filled(case["boards"], names):
         call(served.url, tenant.key, "create_leaderboard", _arguments(board))
     key = case.get("api_key", tenant.key)
-    for step in case["steps"]:
+    for unfilled in case["steps"]:
+        step = filled(unfilled, names)
         args = _arguments(step["args"])
         if "error" in step:
             with pytest.raises(ApiError) as raised:
                 call(served.url, key, step["call"], args)
             _assert_has(_plain(raised.value), step["error"])
         else:
-            _assert_has(_plain(call(served.url, key, step["call"], args)), step["expect"])
+            got = _plain(call(served.url, key, step["call"], args))
+            _assert_has(got, step["expect"])
+            names |= {name: kept(got, path) for name, path in step.get("keep", {}).items()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from leaderboard_sdk import ApiError, Conflict, InDoubt, NotFound, RateLimited, TransportError, Update, core
+from leaderboard_sdk import ApiError, Conflict, InDoubt, NotFound, RateLimited, TransportError, Update, answers, core
 from leaderboard_sdk.retries import Answer, Attempts, Done, Patience, Wait, refusal
 
 
@@ -113,3 +113,22 @@ def test_no_header_of_an_answer_hides_its_error(retry_after: str, date: str) -> 
     error = refusal(_problem(503, "overloaded", **{"retry-after": retry_after, "date": date}))
     assert isinstance(error, ApiError)
     assert error.retry_after is None or error.retry_after >= 0
+
+
+def test_a_decision_is_repeated_as_it_was_after_a_lost_answer() -> None:
+    for decision in ("release", "reject"):
+        call = core.decide("b", "0" * 32, decision, note="why")
+        state = _attempts(call)
+        assert isinstance(state.lost(LOST), Wait)
+        assert json.loads(call.content or b"") == {"note": "why"}
+
+
+def test_an_older_platform_may_say_nothing_of_what_is_held() -> None:
+    times = {"created_at": "2026-01-31T09:00:00Z", "updated_at": "2026-01-31T09:00:00Z", "next_reset": None}
+    rules = {"key": "b", "score_update": "sum", "sort_order": "descending", "tie_policy": "shared", "max_entries": 0}
+    more = {"public_read": False, "suspended": False, "managed": False, "reset": None, "season": 1}
+    assert answers.leaderboard(rules | more | times).bounds is None
+    counts = dict.fromkeys(("entries", "events", "checkpoints", "season_lines", "snapshots", "set_aside"), 1)
+    assert answers.Touched.read(counts).held == 0
+    with pytest.raises(KeyError, match="set_aside"):
+        answers.Touched.read({name: count for name, count in counts.items() if name != "set_aside"})

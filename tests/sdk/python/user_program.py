@@ -14,8 +14,12 @@ from leaderboard_sdk import (
     AsyncBatcher,
     AsyncClient,
     Batcher,
+    Bounds,
     Client,
     Entry,
+    Held,
+    HeldUpdate,
+    HeldUpdates,
     HistoryRank,
     HistoryTop,
     InDoubt,
@@ -52,6 +56,13 @@ def blocking(url: str) -> None:
         board = client.create_leaderboard("board", tiers=[Tier(name="Gold", percent=10), Tier(name="Fifty", top=50)])
         assert_type(board.tiers, list[Tier])
 
+        assert_type(client.create_leaderboard("board", bounds=Bounds(max_score=10)).bounds, Bounds | None)
+        assert_type(result.held, Held | None)
+        assert_type(client.held_updates("board", state="released", limit=10), HeldUpdates)
+        assert_type(client.iter_held_updates("board", user="ann"), Iterator[HeldUpdate])
+        assert_type(client.release("board", "id").rank, int | None)
+        assert_type(client.reject("board", "id", note="too much").decided_at, datetime | None)
+
         client.history_top("board")  # type: ignore[call-arg]
         client.update("board", "ann", 1)  # type: ignore[call-arg]
         client.update("board", user=7, increment=1)  # type: ignore[arg-type]
@@ -60,6 +71,8 @@ def blocking(url: str) -> None:
         client.top("board", limit="10")  # type: ignore[arg-type]
         client.no_such_call()  # type: ignore[attr-defined]
         Update("board", "ann", 1)  # type: ignore[call-arg]
+        client.change_leaderboard("board", bounds={"max_score": 10})  # type: ignore[arg-type]
+        print(result.held.id)  # type: ignore[union-attr]
         result.score = 7  # type: ignore[misc]
         result.rank + 1  # type: ignore[operator]
         Client(url, max_waits=3)  # type: ignore[call-arg]

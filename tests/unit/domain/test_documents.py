@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from leaderboard.domain import documents
 from leaderboard.domain.boards import BoardSpec, ScoreUpdate, SortOrder, TiePolicy
+from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.documents import DeletionPolicy, LeaderboardDocument, TenantDocument, parse, seconds
 from leaderboard.domain.errors import DomainError, InvalidDocument
 from leaderboard.domain.keys import Scope
@@ -72,6 +73,13 @@ def test_a_leaderboard_says_its_rules_in_the_platforms_terms():
     )
 
 
+def test_a_leaderboard_says_what_it_believes():
+    asked = board(bounds={"minScore": 0, "maxScore": 1e6, "maxGain": 2.5, "perSeconds": 3600})
+    bounds = Bounds(min_score=0, max_score=1_000_000, max_gain=2.5, per_seconds=3600)
+    assert parse(asked).spec.board().bounds == bounds
+    assert parse(board(bounds={"minScore": -5})).spec.board().bounds == Bounds(min_score=-5)
+
+
 REFUSED = [
     (tenant() | {"apiVersion": "v1"}, "apiVersion"),
     (without(tenant(), "apiVersion"), "apiVersion"),
@@ -133,6 +141,16 @@ REFUSED = [
     (board(tiers=[{"name": "a", "top": 10**400}]), "tiers"),
     (board(tiers=[{"name": "a\n", "top": 1}]), "tiers: the name"),
     (board(tiers=[{"name": "a", "top": 2}, {"name": "b", "top": 1}]), "tiers: 'b'"),
+    (board(bounds={}), "bounds: name a smallest score"),
+    (board(bounds={"minScore": 2, "maxScore": 1}), "bounds: the smallest score (2)"),
+    (board(bounds={"maxGain": 5}), "come together"),
+    (board(bounds={"perSeconds": 5}), "come together"),
+    (board(bounds={"maxGain": 0, "perSeconds": 5}), "above 0"),
+    (board(bounds={"maxGain": 5, "perSeconds": 604_801}), "1 to 604800 seconds"),
+    (board(bounds={"maxGain": 5, "perSeconds": 0.5}), "spec.bounds.perSeconds"),
+    (board(bounds={"maxScore": "many"}), "spec.bounds.maxScore"),
+    (board(bounds={"maxScore": float("inf")}), "bounds: the largest score must be a finite number"),
+    (board(bounds={"max_score": 1}), "spec.bounds"),
 ]
 
 

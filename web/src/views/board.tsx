@@ -6,7 +6,7 @@ import {boardPath, get, patch, post, remove} from '../api'
 import {count, score, time, words} from '../format'
 import {type Live, useLive} from '../live'
 import {go} from '../route'
-import type {Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings, Tier} from '../shapes'
+import type {Bounds, Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings, Tier} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
 
@@ -172,6 +172,7 @@ function Settings({board, session, onChanged}: {board: Leaderboard; session: Ses
     ...(board.reset?.schedule ? [['Schedule', `${board.reset.schedule} (${board.reset.time_zone})`] as [string, string]] : []),
     ...(board.reset?.grace_seconds ? [['Late updates', `until ${count(board.reset.grace_seconds)} s after a season's end`] as [string, string]] : []),
     ...(board.reset?.keep_seasons ? [['Past seasons', `the newest ${count(board.reset.keep_seasons)} are kept`] as [string, string]] : []),
+    ...(board.bounds ? [['Held back', brokenBy(board.bounds)] as [string, string]] : []),
     ['Made', time(board.created_at)],
     ['Changed', time(board.updated_at)],
   ]
@@ -203,6 +204,15 @@ function Tiers({tiers}: {tiers: Tier[]}) {
       ))}
     </ol>
   )
+}
+
+/** What updates are held for: `scores above 1,000, gains past 50 in 3,600 s`. */
+function brokenBy(bounds: Bounds): string {
+  return [
+    bounds.min_score !== null && `scores below ${score(bounds.min_score)}`,
+    bounds.max_score !== null && `scores above ${score(bounds.max_score)}`,
+    bounds.max_gain !== null && `gains past ${score(bounds.max_gain)} in ${count(bounds.per_seconds!)} s`,
+  ].filter(Boolean).join(', ')
 }
 
 function Change({board, onClose, onDone}: {board: Leaderboard; onClose: () => void; onDone: () => void}) {

@@ -18,6 +18,7 @@ from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.errors import InvalidName
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.schedules import ResetSpec
+from leaderboard.domain.scores import plain
 from leaderboard.domain.tiers import Tier
 from leaderboard.store.postgres import boards
 from leaderboard.store.postgres.boards import BoardRow
@@ -62,13 +63,20 @@ def body_of(row: BoardRow) -> BoardBody:
         spec.suspended,
         row.managed_by is not None,
         spec.reset,
-        spec.bounds,
+        None if spec.bounds is None else _shown(spec.bounds),
         spec.tiers,
         row.season,
         row.next_reset,
         row.created_at,
         row.updated_at,
     )
+
+
+def _shown(bounds: Bounds) -> Bounds:
+    low, high, gain = (
+        None if value is None else plain(value) for value in (bounds.min_score, bounds.max_score, bounds.max_gain)
+    )
+    return msgspec.structs.replace(bounds, min_score=low, max_score=high, max_gain=gain)
 
 
 def _enum(kind: type[_Enum], text: str, *, field: str) -> _Enum:

@@ -11,9 +11,12 @@ import httpx
 from leaderboard_sdk import core
 from leaderboard_sdk.answers import (
     Around,
+    Bounds,
     Entry,
     Erasure,
     ErasureCheck,
+    HeldUpdate,
+    HeldUpdates,
     HistoryRank,
     HistoryTop,
     Item,
@@ -218,6 +221,7 @@ class AsyncClient:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        bounds: Bounds | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
@@ -230,6 +234,7 @@ class AsyncClient:
                 max_entries=max_entries,
                 public_read=public_read,
                 reset=reset,
+                bounds=bounds,
                 tiers=tiers,
             )
         )
@@ -245,12 +250,21 @@ class AsyncClient:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        bounds: Bounds | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away, ``[]`` the tiers."""
+        """Change a leaderboard; what is None stays.
+
+        ``ResetRule()`` takes a schedule away, ``Bounds()`` the bounds, ``[]`` the tiers.
+        """
         return await self._run(
             core.change_leaderboard(
-                leaderboard, max_entries=max_entries, public_read=public_read, reset=reset, tiers=tiers
+                leaderboard,
+                max_entries=max_entries,
+                public_read=public_read,
+                reset=reset,
+                bounds=bounds,
+                tiers=tiers,
             )
         )
 
@@ -297,6 +311,46 @@ class AsyncClient:
     async def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
         """Read the score and rank that one user ended a season with."""
         return await self._run(core.season_rank(leaderboard, season, user))
+
+    async def held_updates(
+        self,
+        leaderboard: str,
+        *,
+        state: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> HeldUpdates:
+        """List the updates that broke the leaderboard's bounds, newest first, a page at a time.
+
+        Those that wait for a decision; with `state`, those that were ``released`` or ``rejected``.
+        """
+        return await self._run(core.held_updates(leaderboard, state=state, user=user, limit=limit, cursor=cursor))
+
+    async def iter_held_updates(
+        self, leaderboard: str, *, state: str | None = None, user: str | None = None, page_size: int = 100
+    ) -> AsyncIterator[HeldUpdate]:
+        """Go through all held updates, newest first; `state` and `user` as in `held_updates`."""
+        async for page in _pages(
+            lambda cursor: self.held_updates(leaderboard, state=state, user=user, limit=page_size, cursor=cursor)
+        ):
+            for held in page.held:
+                yield held
+
+    async def held_update(self, leaderboard: str, id: str) -> HeldUpdate:
+        """Read an update that was held, whatever became of it."""
+        return await self._run(core.held_update(leaderboard, id))
+
+    async def release(self, leaderboard: str, id: str, *, note: str | None = None) -> HeldUpdate:
+        """Apply a held update as if it came now, its bounds aside; once, however often this is called.
+
+        Of one that was rejected, or is for a season that is over, it is a Conflict.
+        """
+        return await self._run(core.decide(leaderboard, id, "release", note=note))
+
+    async def reject(self, leaderboard: str, id: str, *, note: str | None = None) -> HeldUpdate:
+        """Let a held update never count. Of one that was released it is a Conflict."""
+        return await self._run(core.decide(leaderboard, id, "reject", note=note))
 
     async def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
         """Read the project's use by UTC day, both days included; by default the last 30."""

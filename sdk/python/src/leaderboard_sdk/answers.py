@@ -40,16 +40,32 @@ class Page(Protocol):
 class _Read:
     @classmethod
     def read(cls, body: Mapping[str, Any], **given: Any) -> Self:
-        """Read it from an answer; `given` takes the place of fields of that name. Raises KeyError if one is missing."""
-        names = (field.name for field in dataclasses.fields(cls))
+        """Read it from an answer; `given` takes the place of fields of that name. Raises KeyError if one is missing.
+
+        One with a default may be missing: an older platform does not send it.
+        """
+        names = (
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is dataclasses.MISSING or field.name in given or field.name in body
+        )
         return cls(**{name: given[name] if name in given else body[name] for name in names})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Held(_Read):
+    """Why an update waits for a decision (``min_score``, ``max_score``, ``max_gain``), and under which id."""
+
+    id: str
+    bound: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class UpdateResult(_Read):
     """The answer to one update. `rank` is None for who fell out, the previous ones for who was not on the board.
 
-    `replayed`: the update had been done before under its key, by an earlier attempt for one.
+    `replayed`: the update had been done before under its key, by an earlier attempt for one. With `held`, it broke the
+    leaderboard's bounds and nothing changed: `score` is what it would have been, and `rank` is None.
     """
 
     leaderboard: str
@@ -59,6 +75,7 @@ class UpdateResult(_Read):
     previous_score: float | None
     previous_rank: int | None
     replayed: bool
+    held: Held | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +183,16 @@ class Tier(_Read):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds(_Read):
+    """What a leaderboard believes; None is no bound. `max_gain`, toward its best end, is for each `per_seconds`."""
+
+    min_score: float | None = None
+    max_score: float | None = None
+    max_gain: float | None = None
+    per_seconds: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard(_Read):
     """The rules of one leaderboard; `max_entries` 0 is no bound. `season` runs, until `next_reset` by its schedule.
 
@@ -186,6 +213,7 @@ class Leaderboard(_Read):
     next_reset: datetime | None
     created_at: datetime
     updated_at: datetime
+    bounds: Bounds | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,6 +294,37 @@ class SeasonRank(_Read):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HeldUpdate(_Read):
+    """An update that broke the leaderboard's bounds, and what became of it.
+
+    While it waits, `score` and `rank` are what it would come to if it were released now; None where it cannot be.
+    `decided_by` is the id of an API key.
+    """
+
+    id: str
+    user: str
+    season: int
+    submitted: float
+    bound: str
+    held_at: datetime
+    state: str
+    score: float | None
+    rank: int | None
+    decided_at: datetime | None
+    decided_by: str | None
+    note: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HeldUpdates(_Read):
+    """One page of held updates, newest first; `next_cursor` is None on the last."""
+
+    leaderboard: str
+    held: list[HeldUpdate]
+    next_cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class UsageDay(_Read):
     """One UTC day: requests admitted, updates in the ledger, requests answered 429."""
 
@@ -289,7 +348,7 @@ class Usage:
 class UserData(_Read):
     """One page of a user's data; `next_cursor` is None on the last. The records are as the API sends them.
 
-    Each has `kind` (standing, checkpoint, season, event), `leaderboard`, `deleted`, and what belongs to its kind.
+    Each has `kind` (standing, checkpoint, season, event, held), `leaderboard`, `deleted`, and what belongs to its kind.
     """
 
     user: str
@@ -307,6 +366,7 @@ class Touched(_Read):
     season_lines: int
     snapshots: int
     set_aside: int
+    held: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -377,8 +437,9 @@ def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
     times = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "updated_at")}
     reset = None if body["reset"] is None else ResetRule.read(body["reset"])
     next_reset = None if body["next_reset"] is None else datetime.fromisoformat(body["next_reset"])
+    bounds = None if body.get("bounds") is None else Bounds.read(body["bounds"])
     tiers = [Tier.read(each, top=each.get("top"), percent=each.get("percent")) for each in body["tiers"]]
-    return Leaderboard.read(body, reset=reset, tiers=tiers, next_reset=next_reset, **times)
+    return Leaderboard.read(body, reset=reset, bounds=bounds, tiers=tiers, next_reset=next_reset, **times)
 
 
 def leaderboards(body: Mapping[str, Any]) -> LeaderboardPage:
@@ -395,6 +456,21 @@ def seasons(body: Mapping[str, Any]) -> Seasons:
 def season_top(body: Mapping[str, Any]) -> SeasonTop:
     """Read a page of final standings."""
     return SeasonTop.read(body, entries=_entries(body))
+
+
+def held_update(body: Mapping[str, Any]) -> HeldUpdate:
+    """Read a held update."""
+    decided = body["decided_at"]
+    return HeldUpdate.read(
+        body,
+        held_at=datetime.fromisoformat(body["held_at"]),
+        decided_at=None if decided is None else datetime.fromisoformat(decided),
+    )
+
+
+def held_updates(body: Mapping[str, Any]) -> HeldUpdates:
+    """Read a page of held updates."""
+    return HeldUpdates.read(body, held=[held_update(each) for each in body["held"]])
 
 
 def usage(body: Mapping[str, Any]) -> Usage:
@@ -420,9 +496,14 @@ def erasure_check(body: Mapping[str, Any]) -> ErasureCheck:
     return ErasureCheck.read(body, found=Touched.read(body["found"]))
 
 
+def update_result(body: Mapping[str, Any], **given: Any) -> UpdateResult:
+    """Read the answer to one update."""
+    held = body.get("held")
+    return UpdateResult.read(body, held=None if held is None else Held.read(held), **given)
+
+
 def items(body: Mapping[str, Any]) -> list[Item]:
     """Read the results of a batch."""
     return [
-        UpdateResult.read(each) if each["status"] == 200 else of_problem(each["status"], each)
-        for each in body["results"]
+        update_result(each) if each["status"] == 200 else of_problem(each["status"], each) for each in body["results"]
     ]

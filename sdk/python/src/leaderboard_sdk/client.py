@@ -11,9 +11,12 @@ import httpx
 from leaderboard_sdk import core
 from leaderboard_sdk.answers import (
     Around,
+    Bounds,
     Entry,
     Erasure,
     ErasureCheck,
+    HeldUpdate,
+    HeldUpdates,
     HistoryRank,
     HistoryTop,
     Item,
@@ -214,6 +217,7 @@ class Client:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        bounds: Bounds | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
         """Make a leaderboard. After a lost answer it is not tried again: the second attempt would be a Conflict."""
@@ -226,6 +230,7 @@ class Client:
                 max_entries=max_entries,
                 public_read=public_read,
                 reset=reset,
+                bounds=bounds,
                 tiers=tiers,
             )
         )
@@ -241,12 +246,21 @@ class Client:
         max_entries: int | None = None,
         public_read: bool | None = None,
         reset: ResetRule | None = None,
+        bounds: Bounds | None = None,
         tiers: Sequence[Tier] | None = None,
     ) -> Leaderboard:
-        """Change a leaderboard; what is None stays. A ``ResetRule()`` takes a schedule away, ``[]`` the tiers."""
+        """Change a leaderboard; what is None stays.
+
+        ``ResetRule()`` takes a schedule away, ``Bounds()`` the bounds, ``[]`` the tiers.
+        """
         return self._run(
             core.change_leaderboard(
-                leaderboard, max_entries=max_entries, public_read=public_read, reset=reset, tiers=tiers
+                leaderboard,
+                max_entries=max_entries,
+                public_read=public_read,
+                reset=reset,
+                bounds=bounds,
+                tiers=tiers,
             )
         )
 
@@ -291,6 +305,45 @@ class Client:
     def season_rank(self, leaderboard: str, season: int, user: str) -> SeasonRank:
         """Read the score and rank that one user ended a season with."""
         return self._run(core.season_rank(leaderboard, season, user))
+
+    def held_updates(
+        self,
+        leaderboard: str,
+        *,
+        state: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> HeldUpdates:
+        """List the updates that broke the leaderboard's bounds, newest first, a page at a time.
+
+        Those that wait for a decision; with `state`, those that were ``released`` or ``rejected``.
+        """
+        return self._run(core.held_updates(leaderboard, state=state, user=user, limit=limit, cursor=cursor))
+
+    def iter_held_updates(
+        self, leaderboard: str, *, state: str | None = None, user: str | None = None, page_size: int = 100
+    ) -> Iterator[HeldUpdate]:
+        """Go through all held updates, newest first; `state` and `user` as in `held_updates`."""
+        for page in _pages(
+            lambda cursor: self.held_updates(leaderboard, state=state, user=user, limit=page_size, cursor=cursor)
+        ):
+            yield from page.held
+
+    def held_update(self, leaderboard: str, id: str) -> HeldUpdate:
+        """Read an update that was held, whatever became of it."""
+        return self._run(core.held_update(leaderboard, id))
+
+    def release(self, leaderboard: str, id: str, *, note: str | None = None) -> HeldUpdate:
+        """Apply a held update as if it came now, its bounds aside; once, however often this is called.
+
+        Of one that was rejected, or is for a season that is over, it is a Conflict.
+        """
+        return self._run(core.decide(leaderboard, id, "release", note=note))
+
+    def reject(self, leaderboard: str, id: str, *, note: str | None = None) -> HeldUpdate:
+        """Let a held update never count. Of one that was released it is a Conflict."""
+        return self._run(core.decide(leaderboard, id, "reject", note=note))
 
     def usage(self, from_: date | str | None = None, to: date | str | None = None) -> Usage:
         """Read the project's use by UTC day, both days included; by default the last 30."""

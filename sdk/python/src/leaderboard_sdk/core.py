@@ -11,8 +11,11 @@ from urllib.parse import quote, urlencode
 from leaderboard_sdk import answers
 from leaderboard_sdk.answers import (
     Around,
+    Bounds,
     Erasure,
     ErasureCheck,
+    HeldUpdate,
+    HeldUpdates,
     HistoryRank,
     HistoryTop,
     Item,
@@ -81,7 +84,7 @@ def update(
     return Call(
         method="POST",
         path="/v1/scores/update",
-        read=lambda body, headers: UpdateResult.read(body, replayed=headers.get("idempotency-replayed") == "true"),
+        read=lambda body, headers: answers.update_result(body, replayed=headers.get("idempotency-replayed") == "true"),
         repeat=Repeat.SAFE,
         content=_json(sent.body()),
         idempotency_key=idempotency_key or new_key(),
@@ -259,6 +262,30 @@ def season_rank(leaderboard: str, season: int, user: str) -> Call[SeasonRank]:
     return _get(path, lambda body, _: SeasonRank.read(body))
 
 
+def held_updates(
+    leaderboard: str, *, state: str | None, user: str | None, limit: int | None, cursor: str | None
+) -> Call[HeldUpdates]:
+    """A page of the updates that were held."""
+    path = f"{_board(leaderboard)}/held{_query(state=state, user=user, limit=limit, cursor=cursor)}"
+    return _get(path, lambda body, _: answers.held_updates(body))
+
+
+def held_update(leaderboard: str, id: str) -> Call[HeldUpdate]:
+    """One update that was held."""
+    return _get(f"{_board(leaderboard)}/held/{_segment(id)}", lambda body, _: answers.held_update(body))
+
+
+def decide(leaderboard: str, id: str, decision: str, *, note: str | None) -> Call[HeldUpdate]:
+    """``release`` or ``reject`` a held update. Either counts once, however often it is sent."""
+    return Call(
+        method="POST",
+        path=f"{_board(leaderboard)}/held/{_segment(id)}/{decision}",
+        read=lambda body, _: answers.held_update(body),
+        repeat=Repeat.SAFE,
+        content=_json({} if note is None else {"note": note}),
+    )
+
+
 def usage(first: date | str | None, last: date | str | None) -> Call[Usage]:
     """The use of the project."""
     path = f"/v1/usage{_query(**{'from': first, 'to': last})}"
@@ -311,16 +338,18 @@ def _change(method: str, path: str, body: Mapping[str, object]) -> Call[Leaderbo
         path=path,
         read=lambda body, _: answers.leaderboard(body),
         repeat=Repeat.UNSAFE,
-        content=_json({name: value for name, value in body.items() if value is not None}),
+        content=_json(body),
     )
 
 
 def _plain(rules: Mapping[str, object]) -> dict[str, object]:
-    return {name: _sent(rule) for name, rule in rules.items()}
+    return {name: _sent(rule) for name, rule in rules.items() if rule is not None}
 
 
 def _sent(rule: object) -> object:
-    if isinstance(rule, ResetRule):
+    if rule == Bounds():  # to the API, which takes no bounds without one, that is null
+        return None
+    if isinstance(rule, ResetRule | Bounds):
         return dataclasses.asdict(rule)
     if isinstance(rule, Tier):
         return rule.body()

@@ -92,11 +92,14 @@ class InsufficientScope(ApiError):
 
 
 class NotFound(ApiError):
-    """There is no such leaderboard, or the user is not on it."""
+    """There is no such leaderboard, or what is asked of it is not there: a user, a season, a held update."""
 
 
 class Conflict(ApiError):
-    """There is a leaderboard of this key, or a custom resource owns it."""
+    """It is otherwise by now: there is a leaderboard of this key, another season, another decision about a held update.
+
+    Or a custom resource owns the leaderboard.
+    """
 
 
 class RateLimited(ApiError):

@@ -1,6 +1,6 @@
 // A program as its users write them; it is compiled, not run.
 import {
-  ApiError, type Batcher, Client, type Entry, type HistoryRank, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
+  ApiError, type Batcher, Client, type Entry, type HeldUpdate, type HistoryRank, InDoubt, NotFound, RateLimited, type Submitted, type Top, TransportError,
   type UpdateResult,
 } from "leaderboard-sdk";
 
@@ -28,6 +28,13 @@ export async function play(client: Client, signal: AbortSignal): Promise<string[
   said.push((await client.rank("season-1", "u42")).tier ?? "none");
   for await (const entry of client.iterTop("season-1", { pageSize: 50 })) entries.push(entry);
   for await (const board of client.iterLeaderboards()) said.push(board.key);
+  const strict = await client.createLeaderboard("strict", { bounds: { maxScore: 10 } });
+  await client.changeLeaderboard("season-1", { bounds: strict.bounds });
+  if (one.held !== undefined) said.push((await client.heldUpdate("season-1", one.held.id)).heldAt);
+  for await (const held of client.iterHeldUpdates("season-1", { user: "u42", pageSize: 10 })) {
+    const decided: HeldUpdate = await client.reject("season-1", held.id, { note: "too much" });
+    said.push(decided.note ?? decided.state);
+  }
   for await (const top of client.watchTop("season-1", { limit: 3, signal })) said.push(top.entries[0]?.user ?? "nobody");
   return said;
 }
