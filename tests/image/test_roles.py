@@ -88,7 +88,7 @@ async def test_the_operator_serves_a_tenant_of_kubernetes(release, kubernetes: E
         LEADERBOARD_OPERATOR_ENDPOINT=url,
         LEADERBOARD_OPERATOR_BIND=health,
     )
-    assert wait_until(lambda: not operator.running or answers(f"http://{health}/readyz"), seconds=30, pause=0.1)
+    assert wait_until(lambda: not operator.running or answers(f"http://{health}/readyz"), seconds=90, pause=0.1)
     kube = Kube(kubernetes, "default")
     kube("apply", "-f", str(REPOSITORY / "examples" / "tenant.yaml"))
     eventually(lambda: kube.condition("leaderboard", "global", "Ready")[0] == "True", "the board is Ready")

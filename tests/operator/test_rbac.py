@@ -153,9 +153,9 @@ def install(kubernetes: Cluster, render: Render) -> Iterator[Callable[..., str]]
         # RBAC works from a watch, so a grant takes a moment; the bindings of a namespace may come after the others.
         for place in tenant_namespaces or [namespace]:
             where = "default" if place == "*" else place
-            assert wait_until(lambda where=where: can(kubernetes, user, "get secrets", where), seconds=10)
-        assert wait_until(lambda: can(kubernetes, user, "list tenants.leaderboard.saas", "default"), seconds=10)
-        assert wait_until(lambda: can(kubernetes, user, "create leases.coordination.k8s.io", namespace), seconds=10)
+            assert wait_until(lambda where=where: can(kubernetes, user, "get secrets", where), seconds=90)
+        assert wait_until(lambda: can(kubernetes, user, "list tenants.leaderboard.saas", "default"), seconds=90)
+        assert wait_until(lambda: can(kubernetes, user, "create leases.coordination.k8s.io", namespace), seconds=90)
         return user
 
     yield install
@@ -257,7 +257,7 @@ def test_a_protected_tenant_is_deleted_only_after_saying_so(
     kubernetes.kubectl("create", "--filename=-", input=json.dumps(made))
     delete = ("delete", "tenant", "acme", f"--namespace={namespace}")
     # A policy works from a watch too.
-    assert wait_until(lambda: "denied" in kubernetes.kubectl(*delete, "--dry-run=server", check=False), seconds=30)
+    assert wait_until(lambda: "denied" in kubernetes.kubectl(*delete, "--dry-run=server", check=False), seconds=90)
 
     for attempt in (delete, ("delete", "tenants", "--all", f"--namespace={namespace}")):
         told = kubernetes.kubectl(*attempt, check=False)
@@ -280,5 +280,5 @@ def test_other_deletions_pass(kubernetes: Cluster, namespace: str, install: Call
     kubernetes.kubectl("create", "--filename=-", input=json.dumps(made))
     delete = ("delete", f"--namespace={namespace}")
     protected = (*delete, "tenant/protected", "--dry-run=server")
-    assert wait_until(lambda: "denied" in kubernetes.kubectl(*protected, check=False), seconds=30)
+    assert wait_until(lambda: "denied" in kubernetes.kubectl(*protected, check=False), seconds=90)
     kubernetes.kubectl(*delete, "tenant/plain", "leaderboard/board")

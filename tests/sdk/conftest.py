@@ -22,5 +22,5 @@ def served(
     with served_platform(tmp_path_factory.mktemp(name), postgres, template=_template) as platform:
         with psycopg.connect(platform.database, autocommit=True) as conn:
             asked = "SELECT EXISTS (SELECT 1 FROM ledger_progress)"
-            assert wait_until(lambda: conn.execute(asked).fetchone() == (True,), seconds=30, pause=0.05)
+            assert wait_until(lambda: conn.execute(asked).fetchone() == (True,), seconds=90, pause=0.05)
         yield platform

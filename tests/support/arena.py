@@ -146,7 +146,7 @@ def open_arena(folder: Path, *, binaries: KubernetesBinaries) -> Iterator[Arena]
         )
 
 
-def leader_of(pods: Sequence[OperatorPod], *, seconds: float = 30.0) -> OperatorPod:
+def leader_of(pods: Sequence[OperatorPod], *, seconds: float = 90) -> OperatorPod:
     """Wait until one of `pods` leads, and has its epoch; return it."""
     found: list[OperatorPod] = []
 

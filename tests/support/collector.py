@@ -94,7 +94,7 @@ class Collector:
             self._arrived.notify_all()
         return taken
 
-    def wait(self, there: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+    def wait(self, there: Callable[[], Any], *, seconds: float = 90) -> Any:
         """Return what `there` gives once that is true; looks again whenever something has arrived."""
         with self._arrived:
             found = self._arrived.wait_for(there, timeout=seconds)

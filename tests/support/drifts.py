@@ -19,6 +19,7 @@ BOARD = {
     "state": "active",
     "sort_order": "descending",
     "score_update": "sum",
+    "bounds": {"min_score": None, "max_score": 1000.0, "max_gain": None, "per_seconds": None},
 }
 META = {"rule": "s", "ord": "d", "max": "100", "pub": "0", "state": "a", "bounds": "- 1000.0 - -"}
 
@@ -235,7 +236,8 @@ def board_row_deleted(case: Case) -> None:
 @drift(**board_drift)
 def board_row_edited(case: Case) -> None:
     case.stores.run(
-        "UPDATE leaderboards SET max_entries = 1, public_read = true, suspended = true WHERE id = %s", case.board_id
+        "UPDATE leaderboards SET max_entries = 1, public_read = true, suspended = true, bounds = NULL WHERE id = %s",
+        case.board_id,
     )
 
 

@@ -55,7 +55,7 @@ class KubeClient:
             where.hostname or "", where.port, timeout=30, context=ssl.create_default_context(cafile=str(cluster.ca))
         )
         # RBAC works from a watch, so a grant takes a moment.
-        assert wait_until(lambda: self._send("GET", self._path("Tenant")).status != 403, seconds=10)
+        assert wait_until(lambda: self._send("GET", self._path("Tenant")).status != 403, seconds=90)
 
     def close(self) -> None:
         self._connection.close()

@@ -154,4 +154,4 @@ def install_crds(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", crds)
     for plural in ("tenants", "leaderboards"):
         path = f"{_API}/{plural}?limit=1"
-        assert wait_until(lambda path=path: "items" in cluster.kubectl("get", "--raw", path, check=False), seconds=30)  # type: ignore[misc]
+        assert wait_until(lambda path=path: "items" in cluster.kubectl("get", "--raw", path, check=False), seconds=90)  # type: ignore[misc]

@@ -152,7 +152,7 @@ class OperatorPod:
         """Whether it holds the Lease, by its own word."""
         return self.metric("leader_election_master_status") == 1
 
-    def wait_ready(self, *, seconds: float = 30.0) -> None:
+    def wait_ready(self, *, seconds: float = 90) -> None:
         """Return when it leads and has seen every object, or fail with its log."""
         ready = wait_until(
             lambda: self.metric("leaderboard_operator_epoch") > 0 and self.get("/readyz").status == 200,
@@ -165,7 +165,7 @@ class OperatorPod:
         """Return the lines of its log that tell of an exception nobody had thought of."""
         return [line for line in self.log_path.read_text().splitlines() if "Traceback" in line]
 
-    def wait_sweep(self, *, seconds: float = 30.0) -> None:
+    def wait_sweep(self, *, seconds: float = 90) -> None:
         """Return when a sweep that began after the call has ended."""
         name = "leaderboard_operator_sweep_seconds_count"
         wanted = self.metric(name) + 2
@@ -244,7 +244,7 @@ class Kube:
                 return condition["status"], condition["reason"], condition["message"]
         return "", "", ""
 
-    def wait_for(self, kind: str, name: str, type: str, status: str, reason: str, *, seconds: float = 20) -> str:
+    def wait_for(self, kind: str, name: str, type: str, status: str, reason: str, *, seconds: float = 90) -> str:
         """Wait until a condition says so, and return its message."""
         last: list[tuple[str, str, str]] = [("", "", "")]
 
@@ -276,6 +276,6 @@ def _object(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 90) -> None:
     """Wait until `condition` holds; `what` is said where it never does."""
     assert wait_until(condition, seconds=seconds, pause=0.2), f"not within {seconds:g} s: {what}"

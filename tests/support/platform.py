@@ -15,7 +15,7 @@ from leaderboard.local.up import opener
 from support import servers
 from support.servers import PostgresServer
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 class Platform:

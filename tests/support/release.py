@@ -8,7 +8,7 @@ from leaderboard.local.process import LOOPBACK, free_port, wait_until
 from leaderboard.local.up import opener
 from support.engine import Container
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 class Run(Protocol):

@@ -10,7 +10,7 @@ from leaderboard.local.up import opener
 from support.client import Answer
 from support.operator import Kube, eventually
 
-READY_SECONDS = 30
+READY_SECONDS = 120.0
 
 
 class Rest:

@@ -157,7 +157,7 @@ class World:
         return await self.redis.xlen(keys.OUTBOX) == 0
 
 
-async def eventually(condition, *, seconds=30.0):
+async def eventually(condition, *, seconds=90):
     """Wait until `condition` (async) is true."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not await condition():

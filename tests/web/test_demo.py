@@ -64,7 +64,7 @@ def test_the_demos_boards_live(demo, open_page):
         expect(rows.nth(1)).to_contain_text("you1,000")
         # On the page is what was sent: both boards' players, and this one.
         sent = 1 + sum(sdk.top(board.key).total for board in sdk.iter_leaderboards()) - 1
-        assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == sent, seconds=20, pause=0.2)
+        assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == sent, seconds=90, pause=0.2)
     visit.go("")
     card = visit.page.get_by_role("region", name="Score updates", exact=True)
     expect(card.get_by_role("listitem")).to_contain_text(f"{sent}")

@@ -127,7 +127,7 @@ def test_who_is_around_a_member_and_what_they_did(visit, tenant, sdk):
 def test_activity_pages_through_what_happened(visit, tenant, sdk):
     for number in range(3):
         sdk.update_many([Update(leaderboard="global", user=f"u{n}", increment=number + 1) for n in range(40)])
-    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 120, seconds=20, pause=0.2)
+    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 120, seconds=90, pause=0.2)
     visit.sign_in(tenant.key, "activity")
     rows = visit.page.get_by_role("region", name="Events").get_by_role("row")
     expect(rows).to_have_count(51)
@@ -207,7 +207,7 @@ def test_a_rotated_key_is_refused_once_its_grace_is_over(visit, served, tenant):
     visit.page.get_by_role("button", name="Rotate", exact=True).click()
     new = secret_of(visit)
     assert works(visit.url, old)
-    assert wait_until(lambda: not works(visit.url, old), seconds=10, pause=0.1)
+    assert wait_until(lambda: not works(visit.url, old), seconds=90, pause=0.1)
     assert works(visit.url, new)
     with Client(visit.url, old) as late, pytest.raises(InvalidApiKey):
         late.top("global")
@@ -345,7 +345,7 @@ def test_usage_is_what_was_sent(visit, tenant, sdk):
     for number in range(7):
         sdk.update("global", f"u{number}", increment=1)
     sdk.update_many([Update(leaderboard="global", user=f"b{number}", increment=1) for number in range(30)])
-    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 37, seconds=20, pause=0.2)
+    assert wait_until(lambda: sum(day.score_updates for day in sdk.usage().days) == 37, seconds=90, pause=0.2)
     visit.sign_in(tenant.key)
     card = visit.page.get_by_role("region", name="Score updates", exact=True)
     expect(card.get_by_role("listitem")).to_contain_text("37")

@@ -61,6 +61,6 @@ def test_a_stream_is_as_large_as_what_came_of_it(open_page, url):
         " source.onmessage = () => { left -= 1; if (left === 0) heard() } })"
     )
     assert visit.unmeasured == []
-    assert wait_until(lambda: visit.page.title() and visit.largest[0] >= 100 * len(EVENT), seconds=10, pause=0.1)
+    assert wait_until(lambda: visit.page.title() and visit.largest[0] >= 100 * len(EVENT), seconds=90, pause=0.1)
     assert visit.streamed == {f"{url}/events": 100 * len(EVENT)}
     visit.page.goto("about:blank")

@@ -300,7 +300,7 @@ def _why_issue(active: Sequence[KeyRow], *, spec: ApiKeySpec, now: datetime) -> 
 
 _FIELDS = (
     *("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended", "reset"),
-    "tiers",
+    *("bounds", "tiers"),
 )
 
 

@@ -63,7 +63,7 @@ def test_a_scope_allows_its_own_and_the_ones_before(served, new_tenant, connect,
     tenant = new_tenant(scope=scope)
     client = connect(tenant.key)
     standings = "/v1/leaderboards/global/standings"
-    assert wait_until(lambda: client.get(standings).status == 200, seconds=30), "the worker takes snapshots"
+    assert wait_until(lambda: client.get(standings).status == 200, seconds=90), "the worker takes snapshots"
     order = list(CALLS)
     for needed, calls in CALLS.items():
         for method, path, body in calls:
@@ -127,7 +127,7 @@ def test_a_revoked_key_is_refused_by_every_worker(served, new_tenant):
     clients = [Client(served.url, key) for _ in range(16)]  # enough connections to reach both workers
     assert all(client.get("/v1/leaderboards").status == 200 for client in clients)
     in_control(served, lambda control: control.revoke(keys.parse_key(key).id))
-    assert wait_until(lambda: all(c.get("/v1/leaderboards").status == 401 for c in clients), seconds=10, pause=0.01)
+    assert wait_until(lambda: all(c.get("/v1/leaderboards").status == 401 for c in clients), seconds=90, pause=0.01)
     assert_problem(clients[0].get("/v1/leaderboards"), problems.INVALID_API_KEY)
     for client in clients:
         client.close()
@@ -139,7 +139,7 @@ def test_an_expired_key_is_refused_also_where_it_is_cached(served, new_tenant, c
     sql(served, "UPDATE api_keys SET expires_at = now() + interval '2 s' WHERE id = %s", key_id)
     client = connect(tenant.key)
     assert client.get("/v1/leaderboards").status == 200
-    assert wait_until(lambda: client.get("/v1/leaderboards").status == 401, seconds=15, pause=0.05)
+    assert wait_until(lambda: client.get("/v1/leaderboards").status == 401, seconds=90, pause=0.05)
     assert_problem(client.get("/v1/leaderboards"), problems.INVALID_API_KEY, detail="expired")
 
 
@@ -150,14 +150,14 @@ def test_a_suspended_tenant_is_refused_until_it_is_not(served, new_tenant, conne
     assert client.get("/v1/leaderboards").status == anybody.get(public).status == 200
     spec = {"slug": tenant.slug, "plan": "enterprise"}
     apply(served, "Tenant", tenant.slug, **spec, suspend=True)
-    assert wait_until(lambda: client.get("/v1/leaderboards").status == 403, seconds=10, pause=0.01)
+    assert wait_until(lambda: client.get("/v1/leaderboards").status == 403, seconds=90, pause=0.01)
     assert_problem(client.get("/v1/leaderboards"), problems.TENANT_SUSPENDED)
     body = {"leaderboard": "global", "user": "u", "increment": 1}
-    assert wait_until(lambda: client.post("/v1/scores/update", body).status == 403, seconds=10, pause=0.01)
-    assert wait_until(lambda: anybody.get(public).status == 403, seconds=10, pause=0.01)
+    assert wait_until(lambda: client.post("/v1/scores/update", body).status == 403, seconds=90, pause=0.01)
+    assert wait_until(lambda: anybody.get(public).status == 403, seconds=90, pause=0.01)
     assert_problem(anybody.get(public), problems.TENANT_SUSPENDED)
     apply(served, "Tenant", tenant.slug, **spec)
-    assert wait_until(lambda: client.get("/v1/leaderboards").status == 200, seconds=10, pause=0.01)
+    assert wait_until(lambda: client.get("/v1/leaderboards").status == 200, seconds=90, pause=0.01)
 
 
 def test_another_regions_tenant_is_sent_there(served, new_tenant, connect):
@@ -165,7 +165,7 @@ def test_another_regions_tenant_is_sent_there(served, new_tenant, connect):
     client = connect(tenant.key)
     for region, status in (("eu", 200), ("us", 421)):
         apply(served, "Tenant", tenant.slug, slug=tenant.slug, plan="enterprise", homeRegion=region)
-        assert wait_until(lambda: client.get("/v1/leaderboards").status == status, seconds=10, pause=0.01)  # noqa: B023
+        assert wait_until(lambda: client.get("/v1/leaderboards").status == status, seconds=90, pause=0.01)  # noqa: B023
     assert_problem(client.get("/v1/leaderboards"), problems.WRONG_REGION, detail="us")
     public = f"/v1/public/{tenant.slug}/default/leaderboards/global/top"
     assert_problem(connect().get(public), problems.WRONG_REGION, detail="us")
@@ -185,7 +185,7 @@ def test_the_rate_limit_says_what_is_left_and_when_to_come_again(new_tenant, con
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.headers["ratelimit"] == '"plan";r=0;t=1'
         assert answer.headers["ratelimit-policy"] == '"plan";q=5;w=1'
-    assert wait_until(lambda: client.get("/v1/leaderboards/global/top").status == 200, seconds=10, pause=0.05)
+    assert wait_until(lambda: client.get("/v1/leaderboards/global/top").status == 200, seconds=90, pause=0.05)
 
 
 def test_a_batch_takes_a_token_for_each_update_all_or_none(new_tenant, connect):
@@ -196,14 +196,14 @@ def test_a_batch_takes_a_token_for_each_update_all_or_none(new_tenant, connect):
         return client.post("/v1/scores/batch", {"updates": updates})
 
     assert_problem(batch(51), problems.BATCH_EXCEEDS_RATE, detail="51 updates, but the plan allows 50")
-    assert wait_until(lambda: batch(50).status == 200, seconds=20, pause=0.3)
+    assert wait_until(lambda: batch(50).status == 200, seconds=90, pause=0.3)
     answer = batch(50)
     problem = assert_problem(answer, problems.RATE_LIMITED)
     assert int(answer.headers["retry-after"]) >= 1
     assert problem["detail"]
     assert wait_until(
         lambda: (got := client.get("/v1/leaderboards/global/rank/u1")).status == 200 and got.json()["score"] == 1,
-        seconds=10,
+        seconds=90,
         pause=0.2,
     ), "the refused batches changed nothing"
 
@@ -212,7 +212,7 @@ def test_public_reads_have_a_limit_of_their_own(new_tenant, connect):
     tenant = new_tenant(boards=[{"key": "global", "publicRead": True}], quotas={"requestsPerSecond": 5})
     anybody, client = connect(), connect(tenant.key)
     path = f"/v1/public/{tenant.slug}/default/leaderboards/global/top"
-    assert wait_until(lambda: anybody.get(path).status == 429, seconds=10, pause=0)
+    assert wait_until(lambda: anybody.get(path).status == 429, seconds=90, pause=0)
     answer = anybody.get(path)
     if answer.status == 429:
         assert_problem(answer, problems.RATE_LIMITED)

@@ -20,7 +20,7 @@ def page(client, board: str = "global", **query):
 
 def settled(client, count: int, board: str = "global"):
     """The newest events once the worker has moved `count` of them."""
-    assert wait_until(lambda: len(page(client, board, limit=200)["events"]) == count, seconds=20, pause=0.05)
+    assert wait_until(lambda: len(page(client, board, limit=200)["events"]) == count, seconds=90, pause=0.05)
     return page(client, board, limit=200)["events"]
 
 

@@ -24,7 +24,7 @@ def text(moment):
 def stamps(client):
     """The times of the board's events, oldest first, once the ledger has all of them."""
     now = text(datetime.now(UTC))
-    assert wait_until(lambda: client.get(f"{BOARD}/history/top?at={now}").status == 200, seconds=20, pause=0.1)
+    assert wait_until(lambda: client.get(f"{BOARD}/history/top?at={now}").status == 200, seconds=90, pause=0.1)
     events = client.get(f"{BOARD}/events?limit=200").json()["events"]
     return [datetime.fromisoformat(event["time"]) for event in reversed(events)]
 

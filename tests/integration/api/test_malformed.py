@@ -457,7 +457,7 @@ def answers_alone(served: Any, worker: int, key: str) -> None:
             finally:
                 client.close()
 
-        assert wait_until(served_by_it, seconds=20, pause=0.1)
+        assert wait_until(served_by_it, seconds=90, pause=0.1)
     finally:
         for pid in others:
             os.kill(pid, signal.SIGCONT)

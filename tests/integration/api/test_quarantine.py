@@ -158,7 +158,7 @@ def test_gains_start_again_with_the_next_interval(client):
         total += 0 if "held" in answer else 10
         return total >= 30
 
-    eventually(one_more, "three intervals went by", seconds=20)
+    eventually(one_more, "three intervals went by", seconds=90)
     assert top(client, board) == [("ann", total)]
 
 

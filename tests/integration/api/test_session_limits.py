@@ -39,7 +39,7 @@ def test_a_session_that_asks_too_often_is_stopped_and_its_tenants_key_goes_on(ne
     for _ in range(int(BURST) + 1):
         assert client.get("/v1/plan").status == 200
     assert other.call("GET", path).status == 200
-    assert wait_until(lambda: browser.call("GET", path).status == 200, seconds=20, pause=0.1)
+    assert wait_until(lambda: browser.call("GET", path).status == 200, seconds=90, pause=0.1)
 
 
 def test_sessions_of_one_key_share_its_limit(new_tenant, connect):
@@ -68,4 +68,4 @@ def test_sign_ins_with_whole_keys_share_a_limit_that_stops_nothing_else(new_tena
     assert_problem(anybody.post("/dashboard/session", {"api_key": NO_KEY}), problems.INVALID_API_KEY)
     assert browser.call("GET", "/dashboard/session").status == 200
     assert client.get("/v1/plan").status == 200
-    assert wait_until(lambda: Browser(anybody, tenant.key).signed_in.status == 200, seconds=20, pause=0.1)
+    assert wait_until(lambda: Browser(anybody, tenant.key).signed_in.status == 200, seconds=90, pause=0.1)

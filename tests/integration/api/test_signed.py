@@ -41,7 +41,7 @@ SCORES = [
 def end(client, *, board="global", season=1):
     assert client.post(f"/v1/leaderboards/{board}/reset", {"season": season}).status == 200
     path = f"/v1/leaderboards/{board}/seasons/{season}"
-    assert wait_until(lambda: client.get(path).status == 200, seconds=30)
+    assert wait_until(lambda: client.get(path).status == 200, seconds=90)
     return client.get(path).json()
 
 
@@ -286,7 +286,7 @@ def test_one_waits_where_the_plan_allows_few_requests(new_tenant, connect, serve
             done[:] = [client.post(path, body) if body else client.get(path)]
             return done[0].status == 200
 
-        assert wait_until(taken, seconds=30, pause=0.3), done
+        assert wait_until(taken, seconds=90, pause=0.3), done
         return done[0]
 
     patient("/v1/scores/update", {"leaderboard": "global", "user": "a", "increment": 1})

@@ -105,7 +105,7 @@ def test_streams_of_different_limits_share_one_reading(client, follow):
 def test_redis_is_asked_once_an_interval_whatever_the_number_of_streams(served, follow):
     streams = [follow() for _ in range(50)]
     began, before = time.monotonic(), script_calls(served)
-    assert wait_until(lambda: script_calls(served) >= before + 3, seconds=30)
+    assert wait_until(lambda: script_calls(served) >= before + 3, seconds=90)
     calls, seconds = script_calls(served) - before, time.monotonic() - began
     # Nobody else asks: a reading per interval that began meanwhile, and the one that was due when the count began.
     assert calls <= seconds / live.INTERVAL_SECONDS + 1
@@ -118,7 +118,7 @@ def test_redis_is_asked_once_an_interval_whatever_the_number_of_streams(served, 
         time.sleep(2 * live.INTERVAL_SECONDS)
         return script_calls(served) == at
 
-    assert wait_until(quiet, seconds=20)
+    assert wait_until(quiet, seconds=90)
 
 
 def test_a_revoked_key_ends_its_streams_and_no_other(served, tenant, client, follow):
@@ -135,7 +135,7 @@ def test_a_board_that_is_lost_and_restored_goes_on(served, tenant, client, follo
     client.add("global", ("ann", 5))
     stream = follow()
     stream.event()
-    assert wait_until(lambda: len(client.get("/v1/leaderboards/global/events").json()["events"]) == 1, seconds=20)
+    assert wait_until(lambda: len(client.get("/v1/leaderboards/global/events").json()["events"]) == 1, seconds=90)
     with redis_py.Redis.from_url(served.redis_url) as store:
         board = f"l:{tenant.id}:default:global"
         store.delete(board, f"meta:{{{board}}}", f"order:{{{board}}}")

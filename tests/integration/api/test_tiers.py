@@ -190,7 +190,7 @@ def test_a_rebuild_keeps_them(served, new_tenant, connect):
     tenant = new_tenant(boards=[{"key": "b", "tiers": TIERS}])
     client = connect(tenant.key)
     client.add("b", ("a", 1), ("c", 2))
-    assert wait_until(lambda: len(client.get(f"{BOARDS}/b/events").json()["events"]) == 2, seconds=20)
+    assert wait_until(lambda: len(client.get(f"{BOARDS}/b/events").json()["events"]) == 2, seconds=90)
     board = f"l:{tenant.id}:default:b"
     with redis.Redis.from_url(served.redis_url) as stored:
         stored.delete(board, keys.meta(board), keys.order(board))

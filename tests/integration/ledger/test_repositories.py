@@ -85,7 +85,7 @@ async def test_without_migrations_the_message_says_so(postgres):
     await pool.close()
 
 
-async def eventually(call, *, seconds=30.0):
+async def eventually(call, *, seconds=90):
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         try:

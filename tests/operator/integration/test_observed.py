@@ -77,7 +77,7 @@ def _drive(world: Any, redis: Any, name: str) -> tuple[str, Rest]:
     redis.kill()
     assert rest.add("global", "u1", 1).status == 503
     redis.start()
-    assert wait_until(lambda: rest.add("global", "u1", 1).status == 200, seconds=20, pause=0.2)
+    assert wait_until(lambda: rest.add("global", "u1", 1).status == 200, seconds=90, pause=0.2)
     trace_id = f"{time.time_ns():032x}"
     with redis_py.Redis.from_url(redis.url) as client:
         client.client_pause(1500)  # milliseconds, for everybody; slow requests have a log line a second

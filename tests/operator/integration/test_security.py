@@ -115,7 +115,7 @@ def intruders(shared_world, shared_operator):
         verb, resource = what.split()
         resource, _, subresource = resource.partition("/")
         ask = ["auth", "can-i", verb, resource, *([f"--subresource={subresource}"] if subresource else [])]
-        assert wait_until(lambda ask=ask: kube(*ask, check=False).startswith("yes"), seconds=30)
+        assert wait_until(lambda ask=ask: kube(*ask, check=False).startswith("yes"), seconds=90)
     return Team(kube, shared_world.platform.url)
 
 

@@ -73,18 +73,18 @@ def test_a_child_that_ignores_the_signal_is_killed_with_its_group(log: Log) -> N
         "time.sleep(60)\n"
     )
     child = Child(python(code), name="api", log=log)
-    assert wait_until(lambda: log.tail("api") != "", seconds=10)
+    assert wait_until(lambda: log.tail("api") != "", seconds=90)
     inner = int(log.tail("api"))
     assert children(child.pid) == [inner]
     assert not child.stop(seconds=0.2)
     assert child.how_it_ended().startswith("api was killed by SIGKILL")
-    assert wait_until(lambda: not pid_exists(inner), seconds=10)
+    assert wait_until(lambda: not pid_exists(inner), seconds=90)
 
 
 def test_a_leftover_is_known_by_a_whole_argument_and_a_stranger_is_spared() -> None:
     process = subprocess.Popen([*python("import time; time.sleep(60)"), "/data/folder"])
     try:
-        assert wait_until(lambda: "/data/folder" in command_line(process.pid), seconds=10)
+        assert wait_until(lambda: "/data/folder" in command_line(process.pid), seconds=90)
         assert not is_ours(process.pid, mark="/data/fold")
         assert not end_leftover(process.pid, mark="/data", seconds=0)
         assert process.poll() is None
@@ -97,6 +97,6 @@ def test_a_leftover_is_known_by_a_whole_argument_and_a_stranger_is_spared() -> N
 
 def test_a_process_that_ended_but_was_not_waited_for_does_not_exist() -> None:
     process = subprocess.Popen(python(""))
-    assert wait_until(lambda: not pid_exists(process.pid), seconds=10)
+    assert wait_until(lambda: not pid_exists(process.pid), seconds=90)
     process.wait()
     assert command_line(process.pid) == ""
