@@ -80,6 +80,10 @@ def stores() -> Dashboard:
         lines("Outbox lag", q.OUTBOX_LAG),
         lines("Ledger: events and batches", q.LEDGER_EVENTS, q.LEDGER_BATCHES),
         lines("Postgres statements", q.POSTGRES_LATENCY),
+        lines("Held updates", q.QUARANTINE_HELD, width=6),
+        lines("Seasons archived, erasures done", q.SEASONS_ARCHIVED, q.ERASURES_DONE, width=6),
+        lines("Season that waits to be archived", q.SEASONS_LAG, width=6),
+        lines("Erasure that is pending", q.ERASURES_LAG, width=6),
         lines("Postgres pools", q.POOL_USED, q.POOL_MAX, width=12),
         lines("Waiting for a connection", q.POOL_PENDING, width=12),
     )

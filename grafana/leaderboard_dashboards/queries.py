@@ -441,6 +441,42 @@ LEDGER_DEAD = Query(
     description="Entries set aside in the shown time because they cannot be stored. Any is worth a look.",
     legend="dead",
 )
+QUARANTINE_HELD = Query(
+    name="quarantine_held",
+    text="sum by (bound) (increase(leaderboard_quarantine_held_total[1h]))",
+    unit="short",
+    description="Updates held in the hour before, by the bound of their board that they broke. They wait for a person.",
+    labels=("bound",),
+    legend="{{bound}}",
+)
+SEASONS_ARCHIVED = Query(
+    name="seasons_archived",
+    text="sum (increase(leaderboard_seasons_archived_total[1h]))",
+    unit="short",
+    description="Seasons whose final standings were moved to Postgres in the hour before.",
+    legend="seasons archived",
+)
+SEASONS_LAG = Query(
+    name="seasons_lag",
+    text="max (leaderboard_seasons_lag_seconds)",
+    unit="s",
+    description="Time since the oldest season ended that could not be archived; 0 where none waits.",
+    legend="oldest season",
+)
+ERASURES_DONE = Query(
+    name="erasures_done",
+    text="sum (increase(leaderboard_erasures_done_total[1h]))",
+    unit="short",
+    description="Erasures of users that got their receipt in the hour before.",
+    legend="erasures done",
+)
+ERASURES_LAG = Query(
+    name="erasures_lag",
+    text="max (leaderboard_erasures_lag_seconds)",
+    unit="s",
+    description="Time since the oldest erasure was asked for that is pending; 0 where none is.",
+    legend="oldest erasure",
+)
 POSTGRES_LATENCY = Query(
     name="postgres_latency",
     text=_quantile(

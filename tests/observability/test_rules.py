@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -25,7 +26,7 @@ from leaderboard.store.postgres.seen import observe_pool
 from leaderboard.store.redis.limiter import Limiter
 from leaderboard.store.redis.traced import TracedMultiplexer
 from leaderboard.telemetry.metrics import Duration, Family
-from leaderboard.worker.seen import LedgerSeen, Stores
+from leaderboard.worker.seen import ErasuresSeen, LedgerSeen, SeasonsSeen, Stores
 from leaderboard_operator import metrics as operator_metrics
 from support.docs import ROOT, blocks
 from support.seen import Seen
@@ -146,6 +147,8 @@ async def exported(redis_url: str) -> dict[str, set[str]]:
     observe_pool(telemetry, pool)
     Tracing(telemetry)
     LedgerSeen(telemetry)
+    SeasonsSeen(telemetry)
+    ErasuresSeen(telemetry, clock=lambda: datetime.now(UTC)).oldest(None)
     async with Redis.from_url(redis_url) as client:
         await Stores(telemetry, client, outbox_max=1).look()
     seen._logs.shutdown()  # from now on it refuses what it is given: what is dropped is told only where something was

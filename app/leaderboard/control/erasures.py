@@ -11,7 +11,7 @@ The API writes down what is wanted; the worker does it, in rounds that may be cu
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -128,16 +128,21 @@ async def since(tools: Tools, moment: datetime) -> list[tuple[str, Receipt, bool
     return found
 
 
-async def carry_out(tools: Tools, *, limit: int) -> int:
-    """Go on with erasures that are pending; see `Control.carry_out_erasures`."""
+async def carry_out(tools: Tools, *, limit: int, finished: Callable[[], None] = lambda: None) -> int:
+    """Go on with erasures that are pending; see `Control.carry_out_erasures`. `finished` is called for each one done:
+    who is cut short by an error knows then of those before it.
+    """
     done = 0
     for pending in await erasures.due(tools.pool, limit=limit):
         async with lockable(tools.pool) as conn:
             if not await try_lock(conn, kind=ERASURE_LOCK, ids=[pending.project_id]):
                 continue  # another worker is at it
             erasure = await erasures.get(conn, pending.id)
-            if erasure is not None and erasure.state is ErasureState.PENDING:
-                done += await _turn(tools, conn, erasure)
+            if erasure is None or erasure.state is not ErasureState.PENDING:
+                continue  # another worker was
+            if await _turn(tools, conn, erasure):
+                done += 1
+                finished()
     return done
 
 

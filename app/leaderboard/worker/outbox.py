@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from leaderboard.domain.bounds import Broken
 from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool
 from leaderboard.store.redis import events, keys
@@ -215,8 +217,10 @@ class OutboxWorker:
         if self._seen is None:
             await ledger.append(self._pool, batch)
             return
+        held: Counter[Broken] = Counter()
         with self._seen.append(len(batch)) as written:
-            written.append(await ledger.append(self._pool, batch))
+            written.append(await ledger.append(self._pool, batch, quarantined=held))
+        self._seen.held(held)
 
     async def _remove(self, entries: list[Entry], dead: Iterable[Entry]) -> None:
         pipe = self._redis.pipeline(transaction=True)

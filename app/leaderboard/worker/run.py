@@ -19,7 +19,7 @@ from leaderboard.store.redis.scores import Scores
 from leaderboard.telemetry import otel
 from leaderboard.worker import erasures, maintenance, progress, seasons, snapshots
 from leaderboard.worker.outbox import BLOCK_MS, OutboxWorker
-from leaderboard.worker.seen import SeasonsSeen, Stores
+from leaderboard.worker.seen import ErasuresSeen, SeasonsSeen, Stores
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ async def run(config: Config, stop: asyncio.Event) -> None:
                     seen=None if telemetry is None else SeasonsSeen(telemetry),
                 )
             )
-            tasks.create_task(erasures.run(_tools(config, pool, redis), stop=stop))
+            tools = _tools(config, pool, redis)
+            erasures_seen = None if telemetry is None else ErasuresSeen(telemetry, clock=tools.clock)
+            tasks.create_task(erasures.run(tools, stop=stop, seen=erasures_seen))
             if telemetry is not None:
                 observe_pool(telemetry, pool)
                 tasks.create_task(Stores(telemetry, redis, outbox_max=config.outbox_max).watch(stop))

@@ -1,4 +1,5 @@
-"""What is seen of the ledger: batches with links to the writes in them, Postgres, the outbox, and Redis's memory.
+"""What is seen of the worker: batches with links to the writes in them, Postgres, what was held, archived and erased,
+the outbox, and Redis's memory.
 
 Only where telemetry is on. Every worker looks at the stores, so take the largest of what they tell and not the sum.
 """
@@ -6,14 +7,16 @@ Only where telemetry is on. Every worker looks at the stores, so take the larges
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any
 
 from opentelemetry.trace import Link, SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from leaderboard.domain.bounds import Broken
 from leaderboard.store.redis import keys
 from leaderboard.telemetry.otel import Telemetry
 from leaderboard.telemetry.sampling import parse
@@ -38,6 +41,14 @@ class LedgerSeen:
         self._dead = counts(
             "leaderboard.ledger.dead", "Entries of the outbox that cannot be stored", unit="{event}"
         ).of()
+        held = counts(
+            "leaderboard.quarantine.held",
+            "Updates held: they break their board's bounds",
+            "bound",
+            unit="{update}",
+        )
+        # All of them at once: a counter whose first value is not 0 has no increase to show.
+        self._held = {bound: held.of(bound.value) for bound in Broken}
 
     def batch(self, traces: Sequence[bytes | None]) -> AbstractContextManager[Span | None]:
         """Let the block be the span of one batch; `traces` has an entry's traceparent, None for one without."""
@@ -80,6 +91,11 @@ class LedgerSeen:
         """Count entries that cannot be stored."""
         self._dead.value += number
 
+    def held(self, new: Mapping[Broken, int]) -> None:
+        """Count updates that were written to the quarantine, by the bound that they broke."""
+        for bound, number in new.items():
+            self._held[bound].value += number
+
 
 class SeasonsSeen:
     """Metrics of the archive. `lag` is how many seconds ago the oldest season ended that is not archived yet."""
@@ -98,6 +114,44 @@ class SeasonsSeen:
     def archived(self, number: int) -> None:
         """Count seasons that were moved to Postgres."""
         self._archived.value += number
+
+
+class ErasuresSeen:
+    """Metrics of erasures. How long the oldest that is pending has waited is told as of the export, by `clock`.
+
+    It is told from the first look on, 0 where none is pending; and not after a look that failed.
+    """
+
+    def __init__(self, telemetry: Telemetry, *, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._looked: tuple[datetime | None] | None = None
+        counts = telemetry.metrics.counts
+        self._done = counts("leaderboard.erasures.done", "Erasures that have their receipt", unit="{erasure}").of()
+        telemetry.gauge(
+            "leaderboard.erasures.lag",
+            self._lag,
+            unit="s",
+            description="Time since the oldest erasure was asked for that is still pending",
+        )
+
+    def done(self) -> None:
+        """Count an erasure that has its receipt now."""
+        self._done.value += 1
+
+    def oldest(self, requested_at: datetime | None) -> None:
+        """Note when the oldest that is pending was asked for, None where none is."""
+        self._looked = (requested_at,)
+
+    def unknown(self) -> None:
+        """Tell nothing until the next look: a number that stands still would be believed."""
+        self._looked = None
+
+    def _lag(self) -> list[tuple[dict[str, str | int], float]]:
+        looked = self._looked  # read once: the exporting thread reads while the worker writes
+        if looked is None:
+            return []
+        (since,) = looked
+        return [({}, 0.0 if since is None else max(0.0, (self._clock() - since).total_seconds()))]
 
 
 class Stores:

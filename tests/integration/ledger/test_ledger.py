@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -67,6 +68,35 @@ async def make_board(pool, *, project="default"):
             (project_id,),
         )
         return project_id, (await board.fetchone())[0]
+
+
+async def test_held_updates_are_none_of_the_ledgers_and_told_once_by_their_bound(pool):
+    first = [event(n, f"u{n}", 1.0, kind="h", order=f"3:{bound}") for n, bound in ((1, "max_gain"), (2, "min_score"))]
+    more = [*first, event(3, "u3", 1.0), event(4, "u4", 7.5, kind="h", order="3:max_gain")]
+    told = Counter()
+    assert await ledger.append(pool, first, quarantined=told) == 0
+    assert told == {"max_gain": 1, "min_score": 1}
+    assert await ledger.append(pool, [*more, more[-1]], quarantined=told) == 1
+    assert told == {"max_gain": 2, "min_score": 1}
+    assert await ledger.append(pool, more) == 0
+    assert await one(
+        pool, "SELECT season, member, submitted, reason, held_at FROM held_updates WHERE member = 'u4'"
+    ) == (
+        *(3, "u4", 7.5, "max_gain"),
+        DAY,
+    )
+    assert await one(pool, "SELECT count(*) FROM held_updates") == (3,)
+
+
+async def test_held_updates_that_cannot_be_stored_are_not_told(pool):
+    told = Counter()
+    with pytest.raises(psycopg.DataError):
+        await ledger.append(
+            pool,
+            [event(1, "u1", 1.0, kind="h", order="3:max_gain"), event(2, "a", 1.0, seq=2**70)],
+            quarantined=told,
+        )
+    assert told == {}
 
 
 async def test_a_batch_written_twice_counts_once(pool):

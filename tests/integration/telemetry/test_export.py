@@ -93,6 +93,10 @@ def test_metrics_of_every_process_arrive_under_an_instance_of_its_own(make_platf
     for name in (
         "leaderboard.outbox.length",
         "leaderboard.outbox.lag",
+        "leaderboard.seasons.lag",
+        "leaderboard.erasures.lag",
+        "leaderboard.erasures.done",
+        "leaderboard.quarantine.held",
         "redis.memory.used",
         "db.client.operation.duration",
         "db.client.connection.count",

@@ -258,6 +258,29 @@ async def test_the_ledgers_batch_links_to_the_sampled_writes_in_it(world, idempo
     assert sum(point.value for point in ledger.points("leaderboard.ledger.batches")) == 1
 
 
+async def test_held_updates_are_counted_by_the_bound_they_broke(world):
+    bounds = {"min_score": -10, "max_score": 100, "max_gain": 50, "per_seconds": 604_800}
+    async with client(world, telemetry=None) as (http, headers, _, _):
+        answer = await http.simulate_post("/v1/leaderboards", json={"key": "b", "bounds": bounds}, headers=headers)
+        assert answer.status_code == 201
+        for user, increment in (("u1", -11), ("u2", 101), ("u3", 102), ("u4", 60), ("u5", 50)):
+            await update(http, headers, leaderboard="b", user=user, increment=increment)
+    seen = Seen(ratio=0.0)
+    await work(world, telemetry=seen.telemetry, until=5)
+    held = {point.attributes["bound"]: point.value for point in seen.points("leaderboard.quarantine.held")}
+    assert held == {"min_score": 1, "max_score": 2, "max_gain": 1}
+    assert sum(point.value for point in seen.points("leaderboard.ledger.events")) == 1
+    await asyncio.to_thread(seen.telemetry.close)
+
+
+async def test_a_worker_that_has_seen_no_held_update_tells_a_zero_for_each_bound(world):
+    seen = Seen(ratio=0.0)
+    await work(world, telemetry=seen.telemetry, until=0)
+    held = {point.attributes["bound"]: point.value for point in seen.points("leaderboard.quarantine.held")}
+    assert held == {"min_score": 0, "max_score": 0, "max_gain": 0}
+    await asyncio.to_thread(seen.telemetry.close)
+
+
 async def test_batches_removals_and_what_they_trim_carry_the_trace_too(world):
     seen = Seen()
     async with client(world, telemetry=seen.telemetry) as (http, headers, _, _):

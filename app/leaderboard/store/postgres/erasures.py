@@ -144,6 +144,13 @@ async def due(database: Database, *, limit: int) -> list[Erasure]:
         return [_erasure(row) async for row in rows]
 
 
+async def oldest_pending(database: Database) -> datetime | None:
+    """Return when the oldest erasure was asked for that is pending, None where none is. Raises DatabaseUnavailable."""
+    async with connection(database) as conn:
+        row = await (await conn.execute("SELECT min(requested_at) FROM erasures WHERE state = 'pending'")).fetchone()
+    return None if row is None else row[0]
+
+
 async def attempt(database: Database, id: UUID) -> None:
     """Count a turn that begins."""
     async with connection(database) as conn:

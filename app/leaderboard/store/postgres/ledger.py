@@ -6,6 +6,7 @@ newer. Sums are never added up again: float addition depends on its order, so ea
 Dropping old partitions writes that state to ``score_checkpoints`` first, so `latest` gives the same before and after.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, errors, sql
 
+from leaderboard.domain.bounds import Broken
 from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import quarantine
 from leaderboard.store.postgres.pool import Connection, Database, connection, transaction
@@ -87,11 +89,14 @@ SELECT count(*) FROM inserted
 """
 
 
-async def append(database: Database, events: Sequence[ScoreEvent]) -> int:
+async def append(
+    database: Database, events: Sequence[ScoreEvent], *, quarantined: Counter[Broken] | None = None
+) -> int:
     """Write `events` and count their score updates in the usage of their hour and day, in one transaction.
 
     Returns how many were new; events that are in the ledger already change nothing, so a batch may be sent again.
-    Updates that were held are none of the ledger's: they go to the quarantine, and are not counted.
+    Updates that were held are none of the ledger's: they go to the quarantine, and are not counted. Those that were new
+    there are added to `quarantined`, by the bound that they broke.
     Days without a partition get one. Raises DatabaseUnavailable; psycopg.DataError for a value Postgres cannot hold.
     """
     held = [event for event in events if event.kind is EventKind.HELD]
@@ -115,11 +120,12 @@ async def append(database: Database, events: Sequence[ScoreEvent]) -> int:
         for _ in range(3):
             try:
                 async with conn.transaction():
-                    if held:
-                        await quarantine.add(conn, held)
+                    new = await quarantine.add(conn, held) if held else None
                     row = await (await conn.execute(_APPEND, columns)).fetchone()
                     assert row is not None
-                    return int(row[0])
+                if quarantined is not None and new:  # now that it is committed
+                    quarantined.update(new)
+                return int(row[0])
             except errors.CheckViolation as error:
                 # "no partition of relation found for row" has no constraint name; a broken CHECK has one.
                 if error.diag.constraint_name is not None:

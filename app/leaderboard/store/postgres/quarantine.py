@@ -1,5 +1,6 @@
 """Updates that were held because they break their board's bounds, and what was decided about them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -57,21 +58,25 @@ def _hold(row: Sequence[Any]) -> Hold:
     return Hold(**values | {"bound": Broken(values["bound"]), "state": HoldState(values["state"])})
 
 
-async def add(conn: Connection, events: Sequence[ScoreEvent]) -> None:
+async def add(conn: Connection, events: Sequence[ScoreEvent]) -> Counter[Broken]:
     """Write down updates that were held; those that are there already change nothing, whatever became of them.
 
-    Raises ValueError for an event that is none.
+    Returns how many were new, by the bound that they broke. Raises ValueError for an event that is none.
     """
     rows = []
     for event in events:
         season, _, bound = event.order.partition(":")
         rows.append((event.id, event.leaderboard_id, int(season), event.user, event.submitted, bound, event.time))
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "INSERT INTO held_updates (id, leaderboard_id, season, member, submitted, reason, held_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
-            rows,
-        )
+    new = await conn.execute(
+        "WITH inserted AS ("
+        "  INSERT INTO held_updates (id, leaderboard_id, season, member, submitted, reason, held_at)"
+        "  SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::text[], %b::float8[], %b::text[],"
+        "                       %b::timestamptz[])"
+        "  ON CONFLICT (id) DO NOTHING RETURNING reason"
+        ") SELECT reason, count(*) FROM inserted GROUP BY 1",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+    return Counter({Broken(reason): count async for reason, count in new})
 
 
 async def get(database: Database, board_id: LeaderboardId, id: UUID) -> Hold | None:
