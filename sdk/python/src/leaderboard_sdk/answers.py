@@ -438,7 +438,7 @@ def leaderboard(body: Mapping[str, Any]) -> Leaderboard:
     reset = None if body["reset"] is None else ResetRule.read(body["reset"])
     next_reset = None if body["next_reset"] is None else datetime.fromisoformat(body["next_reset"])
     bounds = None if body.get("bounds") is None else Bounds.read(body["bounds"])
-    tiers = [Tier.read(each, top=each.get("top"), percent=each.get("percent")) for each in body["tiers"]]
+    tiers = [Tier.read(each, top=each.get("top"), percent=each.get("percent")) for each in body.get("tiers") or []]
     return Leaderboard.read(body, reset=reset, bounds=bounds, tiers=tiers, next_reset=next_reset, **times)
 
 
