@@ -2,8 +2,10 @@
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import expect
@@ -260,6 +262,8 @@ def test_a_season_is_ended_and_stays_readable(visit, tenant, sdk):
     dialog.get_by_role("button", name="End the season").click()
     final = visit.page.get_by_role("region", name="Final standings of season 1")
     expect(final.get_by_role("row", name="1 bob 5", exact=True)).to_be_visible(timeout=20_000)
+    expect(visit.page.get_by_text(sdk.season("global", 1).checksum)).to_be_visible()
+    expect(visit.page.get_by_text("no key: the platform has none")).to_be_visible()
     expect(visit.page.get_by_text("Nobody has a score yet.")).to_be_visible()
     assert sdk.get_leaderboard("global").season == 2
     assert visit.violations() == []
@@ -269,6 +273,61 @@ def test_a_season_is_ended_and_stays_readable(visit, tenant, sdk):
     visit.page.get_by_role("dialog").get_by_role("button", name="End the season").click()
     expect(visit.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("is in season 3, not 2")
     visit.expected("409")
+
+
+def test_what_is_held_is_released_and_rejected(visit, tenant, sdk):
+    sdk.change_leaderboard("global", bounds=Bounds(max_score=10))
+    sdk.update("global", "ann", increment=3)
+    held = [sdk.update("global", user, increment=12).held.id for user in ("ann", "bob <b>")]
+    for id in held:
+        assert sdk.held_update("global", id).state == "held"
+    visit.sign_in(tenant.key, "boards/global")
+    waiting = visit.page.get_by_role("region", name="What is held")
+    expect(waiting.get_by_role("row")).to_have_count(3)
+    assert visit.violations() == []
+    waiting.get_by_role("button", name="Release the update of ann").click()
+    dialog = visit.page.get_by_role("dialog", name="Release the update")
+    dialog.get_by_label("Why").fill("her mother vouched")
+    dialog.get_by_role("button", name="Release").click()
+    expect(waiting.get_by_role("row")).to_have_count(2)
+    top = visit.page.get_by_role("region", name="Entries of the top")
+    expect(top.get_by_role("row", name="1 ann 15", exact=True)).to_be_visible(timeout=20_000)
+    waiting.get_by_role("button", name="Reject the update of bob").click()
+    visit.page.get_by_role("dialog").get_by_role("button", name="Reject").click()
+    expect(visit.page.get_by_text("Nothing waits for a decision.")).to_be_visible()
+    visit.page.get_by_role("button", name="Released").click()
+    expect(waiting.get_by_role("row").last).to_contain_text("her mother vouched")
+    visit.page.get_by_role("button", name="Rejected").click()
+    expect(waiting.get_by_role("row").last).to_contain_text("bob <b>")
+    assert [sdk.held_update("global", id).state for id in held] == ["released", "rejected"]
+    assert visit.violations() == []
+
+
+def test_one_who_may_only_read_is_shown_nothing_of_what_is_held(visit, tenant, sdk):
+    sdk.change_leaderboard("global", bounds=Bounds(max_score=10))
+    id = sdk.update("global", "ann", increment=12).held.id
+    assert sdk.held_update("global", id).state == "held"
+    key = sdk.create_key("read").secret
+    visit.sign_in(key, "boards/global")
+    expect(visit.page.get_by_text("scores above 10")).to_be_visible()
+    expect(visit.page.get_by_text("Nobody has a score yet.")).to_be_visible()
+    expect(visit.page.get_by_role("region", name="Held updates")).to_have_count(0)
+
+
+def test_the_top_as_of_a_time(visit, tenant, sdk, served):
+    sdk.update_many([Update(leaderboard="global", user=user, increment=n) for n, user in enumerate(("ann", "bob"), 4)])
+    # To the second, as the page asks; both sides of it are some seconds away.
+    time.sleep(2)
+    at = datetime.now(UTC).replace(microsecond=0)
+    time.sleep(2)
+    sdk.update("global", "cyd", increment=9)
+    visit.sign_in(tenant.key, "boards/global")
+    visit.page.get_by_label("Time", exact=True).fill(f"{at.astimezone():%Y-%m-%dT%H:%M:%S}")
+    visit.page.get_by_role("button", name="Show").click()
+    past = visit.page.get_by_role("region", name="The top as of")
+    expect(past.get_by_role("row", name="1 bob 5", exact=True)).to_be_visible(timeout=20_000)
+    expect(past.get_by_role("row")).to_have_count(3)
+    assert visit.violations() == []
 
 
 def test_a_schedule_is_given_and_taken_away(visit, tenant, sdk):

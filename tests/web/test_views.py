@@ -21,7 +21,7 @@ PICTURES = os.environ.get("WEB_PICTURES")
 PLAYERS = [(f"player-{number:03}", 5000 - 37 * number) for number in range(60)]
 OWNER = "0c5a7f0e-0000-4000-8000-000000000001"
 BOARDS = [
-    {"key": "global", "publicRead": True},
+    {"key": "global", "publicRead": True, "bounds": {"maxScore": 1_000_000, "maxGain": 20_000, "perSeconds": 3600}},
     {"key": "laps", "scoreUpdate": "Best", "sortOrder": "Ascending", "maxEntries": 10_000},
     {"key": "weekly", "tiePolicy": "Shared"},
 ]
@@ -56,6 +56,8 @@ def busy(served):
             assert all(result["status"] == 200 for result in sent["results"])
             if season == 1:
                 sdk.reset("global", season)
+        for user, score in (("player-017", 48_000), ("newcomer", 1_500_000)):
+            assert sdk.update("global", user, increment=score).held
         assert sdk.season_top("global", 1).total == len(PLAYERS)
         assert wait_until(
             lambda: sum(day.score_updates for day in sdk.usage().days) == 2 * len(PLAYERS), seconds=30, pause=0.2

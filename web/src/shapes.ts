@@ -72,6 +72,37 @@ export interface SeasonTop {
   next_cursor: string | null
 }
 
+export interface SignedSeason {
+  season: number
+  checksum: string
+  signature: string | null
+  public_key: string | null
+}
+
+export interface PastTop {
+  at: string
+  total: number
+  entries: Entry[]
+}
+
+export interface HeldUpdate {
+  id: string
+  user: string
+  season: number
+  submitted: number
+  bound: 'min_score' | 'max_score' | 'max_gain'
+  held_at: string
+  state: 'held' | 'releasing' | 'released' | 'rejected'
+  decided_at: string | null
+  note: string | null
+}
+
+export interface HeldUpdates {
+  leaderboard: string
+  held: HeldUpdate[]
+  next_cursor: string | null
+}
+
 export interface LeaderboardList {
   leaderboards: Leaderboard[]
   next_cursor: string | null

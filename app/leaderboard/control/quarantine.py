@@ -53,10 +53,13 @@ async def page(
     member: str | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
+    outlook: bool = True,
 ) -> list[Seen]:
     """Return held updates of a board, the newest first; see `Control.held_updates`."""
     board = await _board(tools, project_id, key)
     found = await quarantine.page(tools.pool, board.id, states=states, member=member, before=before, limit=limit)
+    if not outlook:
+        return [Seen(hold=hold) for hold in found]
     return await _seen(tools, board, board_key, found)
 
 

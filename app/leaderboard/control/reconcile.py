@@ -236,11 +236,12 @@ class Control:
         member: str | None,
         before: tuple[datetime, UUID] | None,
         limit: int,
+        outlook: bool = True,
     ) -> list[Seen]:
         """Return up to `limit` held updates of a board (of `member` only, where given) before a place, newest first.
 
-        Those that wait come with what they would come to. What is in the outbox still is not there. Raises
-        BoardNotFound, DatabaseUnavailable, RedisUnavailable.
+        Those that wait come with what they would come to; without `outlook` Redis is not asked for that. What is in the
+        outbox still is not there. Raises BoardNotFound, DatabaseUnavailable, RedisUnavailable.
         """
         return await quarantine.page(
             self._tools,
@@ -251,6 +252,7 @@ class Control:
             member=member,
             before=before,
             limit=limit,
+            outlook=outlook,
         )
 
     async def held_update(self, *, project_id: ProjectId, key: str, board_key: str, id: UUID) -> Seen:

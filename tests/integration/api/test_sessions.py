@@ -18,6 +18,7 @@ READS = [
     "/v1/plan",
     "/v1/keys",
     "/v1/leaderboards/global/events",
+    "/v1/leaderboards/global/held",
 ]
 WRITES_SCORES = {"leaderboard": "global", "user": "u", "increment": 1}
 
@@ -173,8 +174,12 @@ def test_a_suspended_tenants_sessions_end(served, new_tenant, sign_in):
     assert_problem(browser.call("GET", "/dashboard/session"), problems.TENANT_SUSPENDED)
 
 
-def test_reading_costs_redis_no_command(served, new_tenant, sign_in):
-    browser = sign_in(new_tenant().key)
+def test_reading_costs_redis_no_command(served, new_tenant, connect, sign_in):
+    tenant = new_tenant(boards=[{"key": "global", "bounds": {"maxScore": 1}}])
+    assert connect(tenant.key).post("/v1/scores/update", WRITES_SCORES | {"increment": 5}).json()["held"]
+    browser = sign_in(tenant.key)
+    held = "/v1/leaderboards/global/held"
+    assert wait_until(lambda: len(browser.call("GET", held).json()["held"]) == 1, seconds=90)
     for path in READS:  # every worker knows the session's key, as it would after a first view
         for _ in range(4):
             assert browser.call("GET", path).status == 200

@@ -6,9 +6,10 @@ import {boardPath, get, patch, post, remove} from '../api'
 import {count, score, time, words} from '../format'
 import {type Live, useLive} from '../live'
 import {go} from '../route'
-import type {Bounds, Entry, Leaderboard, ResetRule, Season, Seasons, SeasonTop, Session, Standings, Tier} from '../shapes'
+import type {Bounds, Entry, Leaderboard, ResetRule, Season, Seasons, PastTop, SeasonTop, Session, SignedSeason, Standings, Tier} from '../shapes'
 import {Answered, Buttons, Card, Dialog, Field, Link, ProblemNote, Table, useAction, useAsked} from '../ui'
 import {Tags} from './boards'
+import {Held} from './held'
 
 /** What is older is not live, whatever the connection seems to be: in order, it is two seconds old at most. */
 const LIVE_SECONDS = 3
@@ -25,7 +26,13 @@ export function Board({board, session}: {board: string; session: Session}) {
         <div>
           {found.suspended
             ? <p class="note">This leaderboard is suspended: its entries are neither read nor written.</p>
-            : <><Top board={board} /><Around board={board} /><PastSeasons board={board} running={found.season} /></>}
+            : <>
+              <Top board={board} />
+              {session.scope === 'admin' && <Held board={found} onChanged={asked.again} />}
+              <Around board={board} />
+              <PastSeasons board={board} running={found.season} />
+              <AsOf board={board} />
+            </>}
         </div>
         <Settings board={found} session={session} onChanged={asked.again} />
       </div>
@@ -154,6 +161,49 @@ function Final({board, season}: {board: string; season: string}) {
       <>
         {found.total > found.entries.length && <p class="quiet">The best {count(found.entries.length)} of {count(found.total)}.</p>}
         <Entries entries={found.entries} label={`Final standings of season ${season}`} />
+        <Seal board={board} season={season} />
+      </>
+    )}</Answered>
+  )
+}
+
+/** What the season's standings add up to, and whose key vouches for it. */
+function Seal({board, season}: {board: string; season: string}) {
+  const asked = useAsked((signal) => get<SignedSeason>(boardPath(board, `/seasons/${season}`), signal), [board, season])
+  return (
+    <Answered asked={asked}>{({checksum, public_key}) => (
+      <dl class="facts seal">
+        <div><dt>SHA-256</dt><dd><code>{checksum}</code></dd></div>
+        <div><dt>Signed with</dt><dd>{public_key === null ? 'no key: the platform has none' : <code>{public_key}</code>}</dd></div>
+      </dl>
+    )}</Answered>
+  )
+}
+
+/** The top as it was at a moment, by this browser's clock. */
+function AsOf({board}: {board: string}) {
+  const [typed, setTyped] = useState('')
+  const [at, setAt] = useState('')
+  return (
+    <Card title="As of a time">
+      <form class="inline" onSubmit={(event) => { event.preventDefault(); setAt(new Date(typed).toISOString()) }}>
+        <label><span class="hidden">Time</span><input type="datetime-local" step={1} required value={typed} onInput={(event) => setTyped(event.currentTarget.value)} /></label>
+        <button type="submit">Show</button>
+      </form>
+      {at !== '' && <TopAsOf key={at} board={board} at={at} />}
+    </Card>
+  )
+}
+
+function TopAsOf({board, at}: {board: string; at: string}) {
+  const asked = useAsked(
+    (signal) => get<PastTop>(boardPath(board, `/history/top?limit=${FINAL}&at=${encodeURIComponent(at)}`), signal), [board, at],
+  )
+  return (
+    <Answered asked={asked}>{(found) => (
+      <>
+        <p class="quiet">{time(found.at)}: {found.total > found.entries.length ? `the best ${count(found.entries.length)} of ${count(found.total)}` : `${count(found.total)} ${found.total === 1 ? 'entry' : 'entries'}`}</p>
+        <Entries entries={found.entries} label={`The top as of ${time(found.at)}`} />
       </>
     )}</Answered>
   )

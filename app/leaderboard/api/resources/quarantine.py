@@ -1,6 +1,7 @@
 """Updates that a board holds because they break its bounds: read, released, rejected.
 
-With admin keys only: what is held accuses somebody of something.
+With the scope admin only: what is held accuses somebody of something. A session of the dashboard may read and decide
+too, but what it reads is from Postgres alone, without what an update would come to.
 """
 
 import re
@@ -43,7 +44,10 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HoldBody(msgspec.Struct):
-    """A held update. `score` and `rank` are what it would come to if it were released now; null where it cannot be."""
+    """A held update.
+
+    `score` and `rank` are what it would come to if it were released now; null where it cannot be, and for a session.
+    """
 
     id: str
     user: str
@@ -90,6 +94,7 @@ class Held:
     """``GET /v1/leaderboards/{leaderboard}/held``."""
 
     scopes: ClassVar[dict[str, Scope]] = {"GET": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -110,6 +115,7 @@ class Held:
             member=queries.user_of(req, "user"),
             before=None if cursor is None else _before(cursor),
             limit=limit + 1,
+            outlook=getattr(req.context, "session", None) is None,
         )
         more, found = len(found) > limit, found[:limit]
         resp.set_header("Cache-Control", "no-store")
@@ -139,6 +145,7 @@ class Release:
     """``POST /v1/leaderboards/{leaderboard}/held/{hold}/release``."""
 
     scopes: ClassVar[dict[str, Scope]] = {"POST": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, control: Control, refusals: Refusals, *, body: BodyReader[Decision]) -> None:
         self._control = control
@@ -162,6 +169,7 @@ class Reject:
     """``POST /v1/leaderboards/{leaderboard}/held/{hold}/reject``."""
 
     scopes: ClassVar[dict[str, Scope]] = {"POST": Scope.ADMIN}
+    sessions: ClassVar[bool] = True
 
     def __init__(self, control: Control, *, body: BodyReader[Decision]) -> None:
         self._control = control
