@@ -88,6 +88,8 @@ def test_a_key_is_taken_once(client):
         ({"key": "b", "reset": {"time_zone": "Mars"}}, "is not a time zone"),
         ({"key": "b", "reset": {"keep_seasons": 0.5}}, "reset.keep_seasons must be a whole number"),
         ({"key": "b", "reset": {"keep_seasons": -1}}, "seasons to keep must be"),
+        ({"key": "b", "reset": {"grace_seconds": 0.5}}, "reset.grace_seconds must be a whole number"),
+        ({"key": "b", "reset": {"grace_seconds": 86_401}}, "the grace must be 0 to 86400 seconds"),
         ({"key": "b", "reset": {"every": "day"}}, "every"),
         ({"key": "b", "bounds": 5}, "$.bounds"),
         ({"key": "b", "bounds": {}}, "name a smallest score, a largest score or a largest gain"),

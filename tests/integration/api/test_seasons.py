@@ -160,7 +160,9 @@ def test_an_update_for_a_season_is_refused_in_another(client):
 
 def test_a_schedule_is_shown_with_its_next_time_and_ends_seasons(served, client):
     board = client.make("weekly", reset={"schedule": "0 9 * * 1", "time_zone": "Europe/Berlin", "keep_seasons": 1})
-    assert board["reset"] == {"schedule": "0 9 * * 1", "time_zone": "Europe/Berlin", "keep_seasons": 1}
+    assert board["reset"] == {"schedule": "0 9 * * 1", "time_zone": "Europe/Berlin", "keep_seasons": 1} | {
+        "grace_seconds": 0
+    }
     due = datetime.fromisoformat(board["next_reset"])
     assert timedelta(0) < due - datetime.now(UTC) <= timedelta(days=7, hours=1)
     client.add("weekly", ("a", 3))
@@ -174,6 +176,30 @@ def test_a_schedule_is_shown_with_its_next_time_and_ends_seasons(served, client)
     assert (after["season"], datetime.fromisoformat(after["next_reset"])) == (2, due)
     changed = client.call("PATCH", "/v1/leaderboards/weekly", {"reset": None}).json()
     assert (changed["reset"], changed["next_reset"]) == (None, None)
+
+
+def test_a_season_within_its_grace_takes_late_updates(client):
+    client.make("late", reset={"grace_seconds": 3600})
+    late, now = ({"leaderboard": "late", "user": "a", "increment": 2, "season": season} for season in (1, 2))
+    client.add("late", ("a", 3), ("b", 4))
+    assert client.post("/v1/leaderboards/late/reset", {"season": 1}).status == 200
+    answer = client.post("/v1/scores/update", late, Idempotency_Key="k")
+    assert (answer.json()["score"], answer.json()["rank"], answer.json()["previous_rank"]) == (5, 1, 2)
+    again = client.post("/v1/scores/update", late, Idempotency_Key="k")
+    assert (again.headers["idempotency-replayed"], again.json()) == ("true", answer.json())
+    assert client.post("/v1/scores/update", now).json()["score"] == 2
+    (over,) = client.get("/v1/leaderboards/late/seasons").json()["seasons"]
+    until = datetime.fromisoformat(over["late_until"]) - datetime.fromisoformat(over["ended_at"])
+    assert (over["archived"], until) == (False, timedelta(hours=1))
+    assert_problem(
+        client.get("/v1/leaderboards/late/seasons/1/top"),
+        problems.SEASON_NOT_ARCHIVED,
+        detail="it takes late updates until 20",
+    )
+    # The next reset ends the grace.
+    client.call("PATCH", "/v1/leaderboards/late", {"reset": {}})
+    assert client.post("/v1/leaderboards/late/reset", {"season": 2}).status == 200
+    assert_problem(client.post("/v1/scores/update", late), problems.SEASON_OVER)
 
 
 def test_a_board_of_a_resource_can_be_reset_but_not_rescheduled(served, new_tenant, connect):
