@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
-from leaderboard.local.process import wait_until
 from support.platform import Platform, served_platform
 from support.servers import PostgresServer
 
@@ -17,10 +15,7 @@ def served(
     _template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
-    """API and worker on stores of the module's own, once the worker has said how far the ledger is."""
+    """API and worker on stores of the module's own."""
     name = "sdk_" + request.module.__name__.rpartition(".")[2]
     with served_platform(tmp_path_factory.mktemp(name), postgres, template=_template) as platform:
-        with psycopg.connect(platform.database, autocommit=True) as conn:
-            asked = "SELECT EXISTS (SELECT 1 FROM ledger_progress)"
-            assert wait_until(lambda: conn.execute(asked).fetchone() == (True,), seconds=90, pause=0.05)
         yield platform

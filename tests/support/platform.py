@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+
 from leaderboard.local.process import LOOPBACK, Child, Log, children, free_port, wait_until, with_death_signal
 from leaderboard.local.up import opener
 from support import servers
@@ -64,12 +66,13 @@ class Platform:
         """Start both and return when the API is ready and the worker at work: on a busy machine that takes seconds."""
         self.start_worker()
         self.start_api()
-        if not wait_until(
-            lambda: not self.worker.alive or any("worker started" in line for line in self.lines("worker")),
-            seconds=READY_SECONDS,
-        ):
-            raise AssertionError(f"the worker did not start within {READY_SECONDS} s")
+        with psycopg.connect(self.database, autocommit=True) as conn:
+            asked = "SELECT EXISTS (SELECT 1 FROM ledger_progress)"
+            working = wait_until(
+                lambda: not self.worker.alive or conn.execute(asked).fetchone() == (True,), seconds=READY_SECONDS
+            )
         assert self.worker.alive, self.worker.how_it_ended()
+        assert working, f"the worker did not say within {READY_SECONDS} s how far the ledger is"
 
     def start_api(self) -> None:
         """Start the API and return when it is ready."""

@@ -1,5 +1,6 @@
 """The document's own examples, as the curl lines of /docs, sent to the API; and what they answer is what is written."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
+from api_helpers import Client
 
 from leaderboard.api.pages import IN_BROWSER, METHODS, curl
 from leaderboard.api.resources.docs import document
@@ -40,6 +42,17 @@ def test_every_curl_line_works_as_printed(served, new_tenant):
     erasing = curl(document(), "post", "/v1/users/{user}/erasure").replace("u42", "nobody")
     erasure = json.loads(run(erasing, answer=True))["id"]
     example = document()["components"]["parameters"]["Erasure"]["example"]
+    held_example = document()["components"]["parameters"]["Hold"]["example"]
+
+    def hold(number: int) -> str:
+        """Let `global`, which the examples bound to nothing, hold an update; return its id."""
+        with contextlib.closing(Client(served.url, tenant.key)) as client:
+            client.call("PATCH", "/v1/leaderboards/global", {"bounds": {"max_score": 1e9}})
+            sent = {"leaderboard": "global", "user": "someone", "increment": 1e9 + number}
+            held = client.post("/v1/scores/update", sent).json()["held"]["id"]
+            client.call("PATCH", "/v1/leaderboards/global", {"bounds": None})
+        return str(held)
+
     calls = {
         operation["operationId"]: (method, path, operation)
         for path, item in document()["paths"].items()
@@ -51,8 +64,11 @@ def test_every_curl_line_works_as_printed(served, new_tenant):
         if name == between[0]:
             archived = curl(document(), *calls["getSeasonTop"][:2])
             assert wait_until(lambda archived=archived: run(archived) == "200", seconds=90)
+            released, rejected = (hold(number) for number in (1, 2))
         method, path, operation = calls[name]
         line = curl(document(), method, path).replace("0123456789abcdef", key).replace(example, erasure)
+        if "{hold}" in path:
+            line = line.replace(held_example, rejected if name == "rejectHeldUpdate" else released)
         if name in OF_THE_PAST:
             # When the example was written there was nobody on the board; a moment ago there was.
             line = line.replace(quote("2026-01-31T09:00:00Z"), quote(datetime.now(UTC).isoformat()))

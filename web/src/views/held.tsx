@@ -26,12 +26,12 @@ export function Held({board, onChanged}: {board: Leaderboard; onChanged: () => v
         ? <p class="quiet">{state === 'held' ? 'Nothing waits for a decision.' : `Nothing was ${state}.`}</p>
         : <>
           {asked.value!.next_cursor !== null && <p class="quiet">The newest {count(held.length)}.</p>}
-          <Table label="What is held" head={[['User', ''], ['Sent', 'number'], ['Why', ''], ['When', 'wide'], state === 'held' ? ['', ''] : ['Decided', '']]}>
+          <Table label="What is held" layout="tight" head={[['User', ''], ['Sent', 'number'], ['Why', 'wide'], ['When', 'wide'], state === 'held' ? ['', ''] : ['Decided', '']]}>
             {held.map((update) => (
               <tr key={update.id}>
-                <td class="name"><bdi>{update.user}</bdi></td>
+                <td class="name"><bdi>{update.user}</bdi><small class="narrow quiet">{BROKEN[update.bound]}</small></td>
                 <td class="number">{score(update.submitted)}</td>
-                <td>{BROKEN[update.bound]}{update.season !== board.season && <small class="quiet"> season {count(update.season)}</small>}</td>
+                <td class="wide">{BROKEN[update.bound]}{update.season !== board.season && <small class="quiet"> season {count(update.season)}</small>}</td>
                 <td class="wide">{time(update.held_at)}</td>
                 {update.decided_at === null || update.state === 'releasing'
                   ? <td><div class="bar">
