@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from leaderboard.control.drift import agrees, damage, doubtful, wanted_state
-from leaderboard.control.errors import NotDrained
+from leaderboard.control.errors import BoardNotFound, NotDrained
 from leaderboard.domain.boards import Board
-from leaderboard.domain.names import LeaderboardId
+from leaderboard.domain.names import LeaderboardId, ProjectId
 from leaderboard.store.postgres import boards, ledger
-from leaderboard.store.postgres.boards import PlacedBoard
+from leaderboard.store.postgres.boards import BoardState, PlacedBoard
 from leaderboard.store.postgres.pool import Connection, Database, locked
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.boards import BoardAdmin, Snapshot
@@ -40,6 +40,22 @@ def key_of(place: PlacedBoard) -> str:
 def lock(database: Database, board_id: LeaderboardId) -> AbstractAsyncContextManager[Connection]:
     """Keep every other process from working on the board's row and namespace; lends the connection to use."""
     return locked(database, kind=BOARD_LOCK, id=board_id)
+
+
+async def board_of(database: Database, project_id: ProjectId, key: str) -> Board:
+    """Return the project's board. Raises BoardNotFound, DatabaseUnavailable."""
+    found = await boards.get(database, project_id, key)
+    if found is None:
+        raise BoardNotFound(f"there is no leaderboard {key!r}")
+    return found
+
+
+async def as_it_stands(conn: Connection, board: Board) -> Board:
+    """Return the board as it is now that its lock is held. Raises BoardNotFound where it was deleted meanwhile."""
+    row = await boards.by_id(conn, board.id)
+    if row is None or row.state is not BoardState.ACTIVE:
+        raise BoardNotFound(f"leaderboard {board.spec.key!r} was deleted meanwhile")
+    return row.board
 
 
 async def ensure(

@@ -12,12 +12,11 @@ from uuid import UUID
 import msgspec
 
 from leaderboard.control import namespace
-from leaderboard.control.errors import AlreadyDecided, BoardNotFound, HoldNotFound, NotDrained
+from leaderboard.control.errors import AlreadyDecided, HoldNotFound, NotDrained
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, ScoreUpdate
 from leaderboard.domain.names import ProjectId
-from leaderboard.store.postgres import boards, ledger, quarantine
-from leaderboard.store.postgres.boards import BoardState
+from leaderboard.store.postgres import ledger, quarantine
 from leaderboard.store.postgres.pool import Connection
 from leaderboard.store.postgres.quarantine import WAITING, Hold, HoldState
 from leaderboard.store.redis import quarantine as redis_quarantine
@@ -56,7 +55,7 @@ async def page(
     outlook: bool = True,
 ) -> list[Seen]:
     """Return held updates of a board, the newest first; see `Control.held_updates`."""
-    board = await _board(tools, project_id, key)
+    board = await namespace.board_of(tools.pool, project_id, key)
     found = await quarantine.page(tools.pool, board.id, states=states, member=member, before=before, limit=limit)
     if not outlook:
         return [Seen(hold=hold) for hold in found]
@@ -65,7 +64,7 @@ async def page(
 
 async def one(tools: Tools, *, project_id: ProjectId, key: str, board_key: str, id: UUID) -> Seen:
     """Return a held update of a board. Raises BoardNotFound, HoldNotFound."""
-    board = await _board(tools, project_id, key)
+    board = await namespace.board_of(tools.pool, project_id, key)
     return (await _seen(tools, board, board_key, [await _find(tools, board, id)]))[0]
 
 
@@ -73,10 +72,11 @@ async def release(
     tools: Tools, *, project_id: ProjectId, key: str, board_key: str, id: UUID, by: str, note: str | None
 ) -> Hold | Refusal:
     """Apply a held update; see `Control.release`."""
-    board = await _board(tools, project_id, key)
+    board = await namespace.board_of(tools.pool, project_id, key)
     await _find(tools, board, id)
     async with namespace.lock(tools.pool, board.id) as conn:
         board, hold = await _locked(conn, board, id)
+        done = False
         match hold.state:
             case HoldState.RELEASED:
                 return hold
@@ -94,9 +94,11 @@ async def release(
                 await quarantine.decide(conn, hold)
             case HoldState.RELEASING:
                 # Redis knows by the id for a day whether it was done; then the ledger has known for long.
+                assert hold.event_id is not None
                 await namespace.drained(tools.redis, seconds=IN_DOUBT_SECONDS)
-        assert hold.event_id is not None
-        if not await ledger.has(conn, board.id, hold.member, hold.event_id):
+                done = await ledger.has(conn, board.id, hold.member, hold.event_id)
+        if not done:
+            assert hold.event_id is not None
             outcome = await redis_quarantine.release(
                 tools.redis,
                 board_key,
@@ -115,7 +117,7 @@ async def release(
 
 async def reject(tools: Tools, *, project_id: ProjectId, key: str, id: UUID, by: str, note: str | None) -> Hold:
     """Let a held update never count; see `Control.reject`."""
-    board = await _board(tools, project_id, key)
+    board = await namespace.board_of(tools.pool, project_id, key)
     await _find(tools, board, id)
     async with namespace.lock(tools.pool, board.id) as conn:
         board, hold = await _locked(conn, board, id)
@@ -148,13 +150,6 @@ def _letter(board: Board) -> str:
     return "i" if board.spec.score_update is ScoreUpdate.SUM else "s"
 
 
-async def _board(tools: Tools, project_id: ProjectId, key: str) -> Board:
-    found = await boards.get(tools.pool, project_id, key)
-    if found is None:
-        raise BoardNotFound(f"there is no leaderboard {key!r}")
-    return found
-
-
 async def _find(tools: Tools, board: Board, id: UUID) -> Hold:
     hold = await quarantine.get(tools.pool, board.id, id)
     if hold is None:
@@ -170,13 +165,11 @@ async def _find(tools: Tools, board: Board, id: UUID) -> Hold:
 
 
 async def _locked(conn: Connection, board: Board, id: UUID) -> tuple[Board, Hold]:
-    row = await boards.by_id(conn, board.id)
-    if row is None or row.state is not BoardState.ACTIVE:
-        raise BoardNotFound(f"leaderboard {board.spec.key!r} was deleted meanwhile")
+    board = await namespace.as_it_stands(conn, board)
     hold = await quarantine.get(conn, board.id, id)
     if hold is None:
         raise HoldNotFound(f"the held update {id.hex} was erased meanwhile")
-    return row.board, hold
+    return board, hold
 
 
 async def _seen(tools: Tools, board: Board, board_key: str, holds: Sequence[Hold]) -> list[Seen]:

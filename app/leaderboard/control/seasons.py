@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from leaderboard.control import namespace
 from leaderboard.control.drift import wanted_state
-from leaderboard.control.errors import BoardNotFound, ResetLost, SeasonOver
+from leaderboard.control.errors import ResetLost, SeasonOver
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, SortOrder, TiePolicy
 from leaderboard.domain.names import LeaderboardId, ProjectId
@@ -37,16 +37,12 @@ Not the board's own: a large season takes seconds, and control need not wait for
 
 async def reset(tools: Tools, *, project_id: ProjectId, key: str, board_key: str, season: int) -> Board:
     """End season `season` of a board and start the next; see `Control.reset_board`."""
-    found = await boards.get(tools.pool, project_id, key)
-    if found is None:
-        raise BoardNotFound(f"there is no leaderboard {key!r}")
+    found = await namespace.board_of(tools.pool, project_id, key)
     async with namespace.lock(tools.pool, found.id) as conn:
-        row = await boards.by_id(conn, found.id)
-        if row is None or row.state is not BoardState.ACTIVE:
-            raise BoardNotFound(f"leaderboard {key!r} was deleted meanwhile")
-        if row.board.season != season:
-            raise SeasonOver(f"leaderboard {key!r} is in season {row.board.season}, not {season}")
-        return await _reset(conn, tools.redis, row.board, board_key=board_key, now=tools.clock())
+        board = await namespace.as_it_stands(conn, found)
+        if board.season != season:
+            raise SeasonOver(f"leaderboard {key!r} is in season {board.season}, not {season}")
+        return await _reset(conn, tools.redis, board, board_key=board_key, now=tools.clock())
 
 
 async def move_on(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: datetime) -> Board | None:
