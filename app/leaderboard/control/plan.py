@@ -298,10 +298,7 @@ def _why_issue(active: Sequence[KeyRow], *, spec: ApiKeySpec, now: datetime) -> 
     return None
 
 
-_FIELDS = (
-    *("sort_order", "score_update", "tie_policy", "max_entries", "public_read", "suspended", "reset"),
-    *("bounds", "tiers"),
-)
+_FIELDS = tuple(field for field in BoardSpec.__struct_fields__ if field != "key")
 
 
 def board_changes(current: BoardSpec, wanted: BoardSpec, *, same_document: bool = False) -> tuple[str, ...]:
