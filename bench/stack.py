@@ -91,10 +91,21 @@ class Server(msgspec.Struct, frozen=True):
         return f"http://{self.host}:{self.port}"
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time a process has used, user and system."""
+def cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
+    """Return the CPU time a process has used, user and system; with that of children it has waited for where wanted.
+
+    Raises OSError for a process that is gone.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(map(int, fields[11 : 15 if ended_children else 13])) / _TICKS
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of all living processes below a process."""
+    found = children(pid)
+    for child in found:  # which grows meanwhile
+        found.extend(children(child))
+    return found
 
 
 class Stack:
@@ -141,6 +152,22 @@ class Stack:
         """The Redis server's process."""
         assert self.redis.child is not None
         return self.redis.child.pid
+
+    @contextlib.contextmanager
+    def redis_alone(self) -> Iterator[None]:
+        """Leave Redis alone on its core while the block lasts: Postgres and this process join the API's."""
+        if self.cores.api is None or self.cores.load is None:
+            yield
+            return
+        before = {pid: os.sched_getaffinity(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
+        for pid in before.keys() - {self.redis_pid}:
+            os.sched_setaffinity(pid, {self.cores.api})
+        try:
+            yield
+        finally:
+            for pid in (os.getpid(), *descendants(os.getpid())):
+                with contextlib.suppress(ProcessLookupError):  # a session of Postgres that ended meanwhile
+                    os.sched_setaffinity(pid, before.get(pid, {self.cores.load}))
 
     def board(self, key: str) -> str:
         """Return the Redis key of one of the tenant's boards."""

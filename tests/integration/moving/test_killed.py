@@ -24,8 +24,11 @@ SEED = int.from_bytes(os.urandom(4), "big")
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
-async def test_kills_at_random_points_lose_and_repeat_nothing(database, make_redis, csv_file, members, environment):
+async def test_kills_at_random_points_lose_and_repeat_nothing(
+    database, make_redis, csv_file, members, environment, tmp_path
+):
     print(f"seed {SEED}")
+    log = tmp_path / "worker.log"
     chance = random.Random(SEED)
     server = make_redis(appendfsync="always")
     # The outbox is small, so that it is full now and then as well, and the batches too: more moments to die in.
@@ -51,9 +54,12 @@ async def test_kills_at_random_points_lose_and_repeat_nothing(database, make_red
             return 0
 
         def work():
-            return subprocess.Popen(
-                [*LEADERBOARD, "work"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            with log.open("a") as written:
+                return subprocess.Popen([*LEADERBOARD, "work"], env=environment, stdout=written, stderr=written)
+
+        async def moved():
+            assert worker.poll() is None, f"the worker exited with {worker.returncode}"
+            return await world._empty()
 
         worker, killed, reached = work(), {"importer": 0, "worker": 0, "Redis": 0}, []
         for number in range(ROUNDS):
@@ -85,7 +91,14 @@ async def test_kills_at_random_points_lose_and_repeat_nothing(database, make_red
         assert f"0 missing, 0 extra, 0 with another score, 0 out of order; {MEMBERS:,} the same" in said
         await world.redis.connection_pool.disconnect()  # what it has are of a Redis that was killed
         assert await on_board(world, made) == sorted(source, key=lambda member: member[1], reverse=True)
-        await eventually(world._empty)
+        try:
+            await eventually(moved, seconds=300)
+        except AssertionError:
+            # What only a busy machine shows must be told there.
+            print(*log.read_text().splitlines()[-40:], sep="\n")
+            print(await world.redis.xinfo_stream(keys.OUTBOX, full=True))
+            print(await world.one("SELECT json_agg(a) FROM pg_stat_activity a WHERE datname = current_database()"))
+            raise
         await verified(world, entries=MEMBERS)
         await once_in_the_ledger(world, entries=MEMBERS)
         client.close()

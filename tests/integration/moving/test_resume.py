@@ -153,6 +153,23 @@ async def test_one_that_was_stopped_goes_on_and_says_what_came_of_all_of_it(worl
         await verified(world, entries=1_999)
 
 
+@pytest.mark.parametrize("tie", ["first_to_reach", "user_id"])
+async def test_what_is_written_to_a_board_that_was_empty_is_seen_by_the_rest(world, members, tie):
+    """Alone on its board an import does not ask who is there; it asks again once anybody else has written."""
+    made = await world.apply(leaderboard(tiePolicy={"first_to_reach": "FirstToReach", "user_id": "UserId"}[tie]))
+    source = members(2_000)
+    await stopped_at(world, await importer(world, source), 3 * CHUNK)
+    last, worst = ranked(source)[-2:]
+    await world.update(made.namespace, (last[0], "i5"), (worst[0], f"i{worst[1]!r}"))
+    done = await (await importer(world, source)).run(quiet)
+    assert (done.added, done.kept, done.same) == (1_998, 1, 1)
+    board = await on_board(world, made)
+    assert len(board) == 2_000
+    assert dict(board) == dict(source) | {last[0]: 5.0}
+    async with world.worker():
+        await verified(world, entries=2_000)
+
+
 async def test_a_source_that_changed_is_noticed(world, members):
     await world.apply(leaderboard())
     source = members(2_000)

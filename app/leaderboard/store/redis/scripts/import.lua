@@ -5,7 +5,8 @@
 -- Returns a word where nothing was done, {members done so far} where they are not those before this chunk, else
 -- {members done so far, id of the chunk's entry in the outbox or ''}.
 if meta[1] ~= ARGV[4] or (call('HGET', KEYS[2], 'season') or '1') ~= ARGV[5] then return 'board-changed' end
-local progress = call('HMGET', KEYS[5], 'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed', 'board')
+local progress = call('HMGET', KEYS[5],
+  'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed', 'board', 'alone')
 local board = ARGV[4] .. '/' .. ARGV[5]
 if progress[9] ~= board then progress = {} end -- of a board that was deleted since, or of a season that is over
 local ours = progress[1] == ARGV[6]
@@ -16,13 +17,20 @@ if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
 
 local USERS, count = 10, (#ARGV - 10) / 2
 local SCORES = USERS + count
+-- Where the board was empty and only this import wrote to it since, none of its members is there yet.
+local function place() return meta[2] .. '/' .. (call('HGET', KEYS[2], 'seq') or '0') end
+local alone
+if ours then alone = progress[10] == place() else alone = call('ZCARD', KEYS[1]) == 0 end
+
 local known
-if tie == 'f' then
+if alone then
+  known = {}
+elseif tie == 'f' then
   known = call('HMGET', KEYS[3], unpack(ARGV, USERS + 1, SCORES))
 else
   known = call('ZMSCORE', KEYS[1], unpack(ARGV, USERS + 1, SCORES))
 end
-local wanted, gone, replaced, same, kept = {}, {}, 0, 0, 0
+local wanted, number, gone, replaced, same, kept = {}, 0, {}, 0, 0, 0
 for i = 1, count do
   local old = known[i]
   if old then
@@ -34,17 +42,19 @@ for i = 1, count do
       same = same + 1
     elseif ARGV[9] == 'o' or (meta[3] == 'b' and (after > before) == descending) then
       replaced = replaced + 1
-      wanted[#wanted + 1] = i
+      number = number + 1
+      wanted[number] = i
       if tie == 'f' then gone[#gone + 1] = member end
     else
       kept = kept + 1
     end
   else
-    wanted[#wanted + 1] = i
+    number = number + 1
+    wanted[number] = i
   end
 end
 
-local entry, trimmed, number = '', 0, #wanted
+local entry, trimmed = '', 0
 if number > 0 then
   local base = string.format('%s%014x', ARGV[2], tonumber(ARGV[3]))
   -- The first write, see events.lua.
@@ -75,7 +85,8 @@ if not ours then
   call('HSET', KEYS[5], 'id', ARGV[6], 'total', ARGV[8], 'source', ARGV[10], 'board', board, 'began', call('TIME')[1])
 end
 at = at + count
-call('HSET', KEYS[5], 'at', at, 'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
+call('HSET', KEYS[5], 'alone', alone and place() or '', 'at', at,
+  'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
   'same', (progress[6] or 0) + same, 'kept', (progress[7] or 0) + kept, 'trimmed', (progress[8] or 0) + trimmed)
 call('EXPIRE', KEYS[5], 2592000)
 return {at, entry}
