@@ -147,7 +147,7 @@ async def exported(redis_url: str) -> dict[str, set[str]]:
     observe_pool(telemetry, pool)
     Tracing(telemetry)
     LedgerSeen(telemetry)
-    SeasonsSeen(telemetry)
+    SeasonsSeen(telemetry).lag = 0.0
     ErasuresSeen(telemetry, clock=lambda: datetime.now(UTC)).oldest(None)
     async with Redis.from_url(redis_url) as client:
         await Stores(telemetry, client, outbox_max=1).look()

@@ -33,12 +33,13 @@ _REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (control.ManagedElsewhere, problems.MANAGED_ELSEWHERE),
     (control.NotFound, problems.BOARD_NOT_FOUND),
 )
-# What a dependency's failure means. The cause is logged, not told: it may name hosts.
+# What a dependency's failure means, most specific first. The cause is logged, not told: it may name hosts.
 _FAILURES: tuple[tuple[type[Exception], ProblemType, float], ...] = (
     (RedisOverloaded, problems.OVERLOADED, 1.0),
     (RedisUnavailable, problems.STORE_UNAVAILABLE, 1.0),
     (InDoubt, problems.IN_DOUBT, 1.0),
     (DatabaseUnavailable, problems.STORE_UNAVAILABLE, 2.0),
+    (control.HoldNotReady, problems.HOLD_NOT_READY, 2.0),
     (control.NotDrained, problems.BOARD_UNAVAILABLE, 5.0),
 )
 _FALCON = {

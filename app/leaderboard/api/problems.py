@@ -174,6 +174,12 @@ BOARD_UNAVAILABLE = _type(
 SEASON_NOT_ARCHIVED = _type(
     "season-not-archived", 503, "The season's standings are on their way to the archive", "Try again after Retry-After."
 )
+HOLD_NOT_READY = _type(
+    "hold-not-ready",
+    503,
+    "The held update may be on its way to the quarantine",
+    "Nothing was decided; try again after Retry-After. Of an id that is none the answer is hold-not-found then.",
+)
 HISTORY_NOT_READY = _type(
     "history-not-ready",
     503,

@@ -18,6 +18,7 @@
     ├── ImportRefused        the import cannot go on like this; what it did so far stays
     ├── ResetLost            Redis lost a reset together with its event
     └── NotDrained           the outbox still holds events of the board; start the worker
+        └── HoldNotReady
 
 Beside them control lets through the domain's ImmutableField, QuotaExceeded and InvalidDocument, and the stores'
 DatabaseUnavailable and RedisUnavailable: then try again, every step may be repeated. Every message says what to do.
@@ -94,3 +95,7 @@ class ResetLost(ControlError):
 
 class NotDrained(ControlError):
     """The outbox still holds events of the board, so its ledger is behind."""
+
+
+class HoldNotReady(NotDrained):
+    """The outbox may still hold the update, or whether it was released; nothing was decided."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from leaderboard.control import namespace
-from leaderboard.control.errors import AlreadyDecided, HoldNotFound, NotDrained
+from leaderboard.control.errors import AlreadyDecided, HoldNotFound, HoldNotReady, NotDrained
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, ScoreUpdate
 from leaderboard.domain.names import ProjectId
@@ -95,7 +95,7 @@ async def release(
             case HoldState.RELEASING:
                 # Redis knows by the id for a day whether it was done; then the ledger has known for long.
                 assert hold.event_id is not None
-                await namespace.drained(tools.redis, seconds=IN_DOUBT_SECONDS)
+                await _arrived(tools, board, id, seconds=IN_DOUBT_SECONDS)
                 done = await ledger.has(conn, board.id, hold.member, hold.event_id)
         if not done:
             assert hold.event_id is not None
@@ -154,14 +154,18 @@ async def _find(tools: Tools, board: Board, id: UUID) -> Hold:
     hold = await quarantine.get(tools.pool, board.id, id)
     if hold is None:
         # Who was just answered that it is held may be here before the worker.
-        try:
-            await namespace.drained(tools.redis, seconds=ARRIVE_SECONDS)
-        except NotDrained as error:
-            raise NotDrained(f"the leaderboard {board.spec.key!r} has no held update {id.hex} yet: {error}") from error
+        await _arrived(tools, board, id, seconds=ARRIVE_SECONDS)
         hold = await quarantine.get(tools.pool, board.id, id)
     if hold is None:
         raise HoldNotFound(f"the leaderboard {board.spec.key!r} has no held update {id.hex}")
     return hold
+
+
+async def _arrived(tools: Tools, board: Board, id: UUID, *, seconds: float) -> None:
+    try:
+        await namespace.drained(tools.redis, seconds=seconds)
+    except NotDrained as error:
+        raise HoldNotReady(f"the held update {id.hex} of the leaderboard {board.spec.key!r}: {error}") from error
 
 
 async def _locked(conn: Connection, board: Board, id: UUID) -> tuple[Board, Hold]:

@@ -256,7 +256,7 @@ class Control:
         )
 
     async def held_update(self, *, project_id: ProjectId, key: str, board_key: str, id: UUID) -> Seen:
-        """Return one held update. Raises as `held_updates` and HoldNotFound; NotDrained where it may be on its way."""
+        """Return one held update. Raises as `held_updates`; HoldNotFound, HoldNotReady where it may be on its way."""
         return await quarantine.one(self._tools, project_id=project_id, key=key, board_key=board_key, id=id)
 
     async def release(

@@ -34,6 +34,9 @@ DEAD = keys.SET_ASIDE
 DEAD_MAX = 10_000
 """Entries kept for a person to look at; older ones go."""
 BLOCK_MS = 1_000
+PACE_SECONDS = 0.05
+"""From one read that brought less than a batch to the next, which is how much later the ledger is. Reading at once makes
+a transaction of every few events: at 500 writes a second 65% of a core for the worker in place of 10%."""
 CLAIM_IDLE_MS = 5_000
 """How long an entry may be in a worker's hands before another takes it. Taking one from a worker that still lives costs
 a second write of the same events, which changes nothing."""
@@ -111,6 +114,7 @@ class OutboxWorker:
                     await self._take_over()
                     self._next_claim = loop.time() + CLAIM_EVERY_SECONDS
                 entries = await self._read()
+                read_at = loop.time()
                 self._redis_outage.over()
             except ResponseError as error:
                 if "NOGROUP" not in str(error):
@@ -122,6 +126,8 @@ class OutboxWorker:
                 await self._redis_outage.wait(error)
                 continue
             await self._move(entries)
+            if 0 < len(entries) < self._batch:
+                await asyncio.sleep(read_at + PACE_SECONDS - loop.time())
 
     async def _make_group(self) -> None:
         """Make the group (again, after Redis was emptied), reading from the stream's beginning."""

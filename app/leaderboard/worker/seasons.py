@@ -81,7 +81,12 @@ async def run(
     """Reset by schedule and archive seasons until `stop` is set."""
 
     async def turn() -> bool:
-        done = await once(pool, redis, now=clock())
+        try:
+            done = await once(pool, redis, now=clock())
+        except Exception:
+            if seen is not None:
+                seen.lag = None
+            raise
         if seen is not None:
             seen.archived(done.archived)
             seen.lag = done.lag

@@ -98,15 +98,16 @@ class LedgerSeen:
 
 
 class SeasonsSeen:
-    """Metrics of the archive. `lag` is how many seconds ago the oldest season ended that is not archived yet."""
+    """Metrics of the archive. `lag` is how many seconds ago the oldest season ended that is not archived yet; None, and
+    then not told, where that is not known: a number that stands still would be believed."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self.lag = 0.0
+        self.lag: float | None = None
         counts = telemetry.metrics.counts
         self._archived = counts("leaderboard.seasons.archived", "Seasons moved to Postgres", unit="{season}").of()
         telemetry.gauge(
             "leaderboard.seasons.lag",
-            lambda: [({}, self.lag)],
+            self._lag,
             unit="s",
             description="Time since the oldest season ended that is not archived yet",
         )
@@ -114,6 +115,10 @@ class SeasonsSeen:
     def archived(self, number: int) -> None:
         """Count seasons that were moved to Postgres."""
         self._archived.value += number
+
+    def _lag(self) -> list[tuple[dict[str, str | int], float]]:
+        lag = self.lag  # read once: the exporting thread reads while the worker writes
+        return [] if lag is None else [({}, lag)]
 
 
 class ErasuresSeen:

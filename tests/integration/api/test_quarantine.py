@@ -300,6 +300,23 @@ def test_bad_requests_say_what_to_do(client, path, kind, detail):
     assert_problem(client.get(f"/v1/leaderboards/global/{path}"), kind, detail=detail)
 
 
+def test_what_is_on_its_way_is_not_decided_and_says_so(client, served):
+    board = bounded(client, bounds={"max_score": 10})
+    served.stop_worker()
+    try:
+        hold = send(client, board, "ann", 11)["held"]["id"]
+        asked = [client.get(f"/v1/leaderboards/{board}/held/{hold}")]
+        asked += [decide(client, board, hold, decision) for decision in ("release", "reject")]
+        for answer in asked:
+            assert_problem(answer, problems.HOLD_NOT_READY)
+            assert int(answer.headers["retry-after"]) >= 1
+    finally:
+        served.start_worker()
+    eventually(lambda: len(held(client, board)) == 1, "it is in the quarantine")
+    assert decide(client, board, hold, "release").status == 200
+    assert top(client, board) == [("ann", 11)]
+
+
 def test_a_note_is_a_line(client):
     board = bounded(client, bounds={"max_score": 10})
     hold = send(client, board, "ann", 11)["held"]["id"]

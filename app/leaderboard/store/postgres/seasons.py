@@ -14,9 +14,9 @@ from leaderboard.store.postgres.pool import Connection, Database, connection, tr
 
 FETCH_ROWS = 500
 """Rows a server-side cursor hands over at once."""
-STRETCH = 500
-"""Lines between two rests of who writes standings: some milliseconds of work."""
-REST = 3.0
+STRETCH = 100
+"""Lines between two rests of who writes standings: about two milliseconds of work."""
+REST = 4.0
 """How long a rest is, in lengths of the stretch before it. An archive has time; others use the same cores and disk."""
 
 
