@@ -35,8 +35,8 @@ DEAD_MAX = 10_000
 """Entries kept for a person to look at; older ones go."""
 BLOCK_MS = 1_000
 PACE_SECONDS = 0.05
-"""From one read that brought less than a batch to the next, which is how much later the ledger is. Reading at once makes
-a transaction of every few events: at 500 writes a second 65% of a core for the worker in place of 10%."""
+"""From one read that brought less than a batch to the next, which is how much later the ledger is. Reading at once
+makes a transaction of every few events: at 500 writes a second 65% of a core for the worker in place of 10%."""
 CLAIM_IDLE_MS = 5_000
 """How long an entry may be in a worker's hands before another takes it. Taking one from a worker that still lives costs
 a second write of the same events, which changes nothing."""
