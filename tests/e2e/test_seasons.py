@@ -8,6 +8,7 @@ the user's seasons have to say, whatever the platform thinks. Ranks and ties are
 import asyncio
 import itertools
 import random
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -111,7 +112,7 @@ async def test_boards_are_reset_under_writes_while_workers_are_killed(make_platf
     acme = tenant(platform, boards=specs, quotas={"requestsPerSecond": 1_000_000})
     keys = [spec["key"] for spec in specs]
     runs: Runs = defaultdict(list)
-    stop, chance = asyncio.Event(), random.Random(boards)
+    stop, chance, began = asyncio.Event(), random.Random(boards), time.monotonic()
     writing = [
         asyncio.create_task(write(platform, acme.key, keys, runs, number=number, stop=stop))
         for number in range(CONNECTIONS)
@@ -131,6 +132,7 @@ async def test_boards_are_reset_under_writes_while_workers_are_killed(make_platf
         await dying
     stop.set()
     await asyncio.gather(*writing)
+    print(f"{sum(map(sum, runs.values())) / (time.monotonic() - began) * 60:,.0f} writes a minute")
     await asyncio.to_thread(assert_every_write_is_in_one_season, platform, redis_url, acme.id, specs, rounds, runs)
 
 
