@@ -61,7 +61,7 @@ def metered(stack: Stack | None, server_pid: int | None) -> Iterator[Usage]:
     """Measure the server's and Redis's CPU time while the block lasts, and what strangers took of our cores."""
     usage, cores = Usage(), stack.cores if stack else Cores(None, None)
     pids = [pid for pid in (server_pid, stack.redis_pid if stack else None) if pid is not None]
-    before, own, began = {pid: cpu_seconds(pid) for pid in pids}, _own(), time.monotonic()
+    before, own, began = {pid: cpu_seconds(pid) for pid in pids}, _own(pids), time.monotonic()
     busy, stolen = _busy(cores)
     yield usage
     used = {pid: cpu_seconds(pid) - before[pid] for pid in pids}
@@ -69,7 +69,7 @@ def metered(stack: Stack | None, server_pid: int | None) -> Iterator[Usage]:
     usage.redis = used.get(stack.redis_pid) if stack else None
     elapsed = (time.monotonic() - began) * (2 if cores.api is not None else os.cpu_count() or 1)
     busy_now, stolen_now = _busy(cores)
-    usage.others = max(0.0, (busy_now - busy - (_own() - own)) / elapsed)
+    usage.others = max(0.0, (busy_now - busy - (_own(pids) - own)) / elapsed)
     usage.stolen = 100 * (stolen_now - stolen) / elapsed
 
 
@@ -88,11 +88,12 @@ def _busy(cores: Cores) -> tuple[float, float]:
     return total / each, stolen / each
 
 
-def _own() -> float:
-    """CPU seconds of this process and all that it started, also of those that have ended."""
+def _own(pids: Sequence[int]) -> float:
+    """CPU seconds of this process, of all that it started, also of those that have ended, and of `pids`: a server that
+    somebody else started (`--peer-pid`) is no stranger."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(use.ru_utime + use.ru_stime for use in used)
-    for pid in descendants(os.getpid()):
+    for pid in {*pids, *descendants(os.getpid())}:
         with contextlib.suppress(OSError):  # it ended meanwhile, and is in its parent's time
             seconds += cpu_seconds(pid, ended_children=True)
     return seconds

@@ -153,10 +153,10 @@ async def test_one_that_was_stopped_goes_on_and_says_what_came_of_all_of_it(worl
         await verified(world, entries=1_999)
 
 
-@pytest.mark.parametrize("tie", ["first_to_reach", "user_id"])
+@pytest.mark.parametrize("tie", ["FirstToReach", "UserId"])
 async def test_what_is_written_to_a_board_that_was_empty_is_seen_by_the_rest(world, members, tie):
     """Alone on its board an import does not ask who is there; it asks again once anybody else has written."""
-    made = await world.apply(leaderboard(tiePolicy={"first_to_reach": "FirstToReach", "user_id": "UserId"}[tie]))
+    made = await world.apply(leaderboard(tiePolicy=tie))
     source = members(2_000)
     await stopped_at(world, await importer(world, source), 3 * CHUNK)
     last, worst = ranked(source)[-2:]
