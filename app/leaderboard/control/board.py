@@ -156,13 +156,11 @@ async def put(
             adopt=adopt,
         )
     async with namespace.lock(tools.pool, board_id) as conn:
-        row = await boards.by_id(conn, board_id)
-        if row is None or row.state is not BoardState.ACTIVE:
-            raise BoardNotFound(f"leaderboard {spec.key!r} was deleted meanwhile")
+        board = await namespace.as_it_stands(conn, board_id, spec.key)
         done = await namespace.ensure(
             conn,
             tools.redis,
-            row.board,
+            board,
             board_key=board_key,
             new=created and not again,
             ids=tools.ids,

@@ -50,11 +50,14 @@ async def board_of(database: Database, project_id: ProjectId, key: str) -> Board
     return found
 
 
-async def as_it_stands(conn: Connection, board: Board) -> Board:
-    """Return the board as it is now that its lock is held. Raises BoardNotFound where it was deleted meanwhile."""
-    row = await boards.by_id(conn, board.id)
+async def as_it_stands(conn: Connection, board_id: LeaderboardId, name: str) -> Board:
+    """Return the board as it is now that its lock is held; `name` is what people call it.
+
+    Raises BoardNotFound where it was deleted meanwhile.
+    """
+    row = await boards.by_id(conn, board_id)
     if row is None or row.state is not BoardState.ACTIVE:
-        raise BoardNotFound(f"leaderboard {board.spec.key!r} was deleted meanwhile")
+        raise BoardNotFound(f"leaderboard {name!r} was deleted meanwhile")
     return row.board
 
 

@@ -169,7 +169,7 @@ async def _arrived(tools: Tools, board: Board, id: UUID, *, seconds: float) -> N
 
 
 async def _locked(conn: Connection, board: Board, id: UUID) -> tuple[Board, Hold]:
-    board = await namespace.as_it_stands(conn, board)
+    board = await namespace.as_it_stands(conn, board.id, board.spec.key)
     hold = await quarantine.get(conn, board.id, id)
     if hold is None:
         raise HoldNotFound(f"the held update {id.hex} was erased meanwhile")

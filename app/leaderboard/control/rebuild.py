@@ -169,13 +169,11 @@ async def rebuild(
     empties the outbox within `drain_seconds`; BoardNotFound, RedisUnavailable, DatabaseUnavailable.
     """
     async with namespace.lock(pool, place.board.id) as conn:
-        row = await boards.by_id(conn, place.board.id)
-        if row is None or row[1] is not boards.BoardState.ACTIVE:
-            raise BoardNotFound(f"leaderboard {place.path!r} was deleted meanwhile")
+        board = await namespace.as_it_stands(conn, place.board.id, place.path)
         _, entries = await namespace.restore(
             conn,
             redis,
-            row[0],
+            board,
             board_key=board_key(place),
             now=now or datetime.now(UTC),
             drain_seconds=drain_seconds,

@@ -39,7 +39,7 @@ async def reset(tools: Tools, *, project_id: ProjectId, key: str, board_key: str
     """End season `season` of a board and start the next; see `Control.reset_board`."""
     found = await namespace.board_of(tools.pool, project_id, key)
     async with namespace.lock(tools.pool, found.id) as conn:
-        board = await namespace.as_it_stands(conn, found)
+        board = await namespace.as_it_stands(conn, found.id, key)
         if board.season != season:
             raise SeasonOver(f"leaderboard {key!r} is in season {board.season}, not {season}")
         return await _reset(conn, tools.redis, board, board_key=board_key, now=tools.clock())
