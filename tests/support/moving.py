@@ -1,6 +1,66 @@
-"""What the tests of moving in ask of a board afterwards."""
+"""Importers for the tests of moving in, and what they ask of a board afterwards."""
 
-from leaderboard.control import rebuild
+import itertools
+
+import pytest
+
+from leaderboard.control import moving, rebuild
+from leaderboard.domain.moving import Roster
+from leaderboard.store.redis.events import EventIds
+
+_nonces = itertools.count(1)
+
+
+def quiet(at, waits):
+    """Say nothing."""
+
+
+async def importer(
+    world,
+    source,
+    *,
+    board="acme/default/global",
+    redis=None,
+    outbox_max=1_000_000,
+    overwrite=False,
+    patience=60.0,
+):
+    place = await world.place(board)
+    roster = Roster(place.board.spec)
+    for user, score in source:
+        roster.add("line", user, float(score))
+    return moving.Importer(
+        world.pool,
+        redis or world.redis,
+        place,
+        roster,
+        source="a list",
+        overwrite=overwrite,
+        ids=EventIds(next(_nonces).to_bytes(8, "big")),
+        outbox_max=outbox_max,
+        patience_seconds=patience,
+    )
+
+
+async def stopped_at(world, what, at):
+    """Run the import until `at` members are done, and stop it there."""
+
+    class Enough(Exception):
+        pass
+
+    def say(done, _):
+        if done >= at:
+            raise Enough
+
+    with pytest.raises(Enough):
+        await what.run(say)
+    found = await what.begin()
+    assert found is not None
+    assert found.at == at
+
+
+def ranked(source):
+    return sorted(source, key=lambda member: member[1], reverse=True)
 
 
 async def on_board(world, made):

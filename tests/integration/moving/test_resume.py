@@ -1,7 +1,6 @@
 """Imports that are cut short, held up or overtaken: every member once, and no source mistaken for another."""
 
 import asyncio
-import itertools
 import random
 
 import pytest
@@ -11,59 +10,13 @@ from redis.backoff import NoBackoff
 
 from leaderboard.control import moving, rebuild
 from leaderboard.control.errors import ImportRefused
-from leaderboard.domain.moving import Roster
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.imports import CHUNK, Imports
-from support.moving import on_board, once_in_the_ledger, verified
+from support.moving import importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
 from support.proxy import Proxy
 from support.world import eventually, leaderboard
-
-_nonces = itertools.count(1)
-
-
-def quiet(at, waits):
-    """Say nothing."""
-
-
-async def importer(world, source, *, redis=None, outbox_max=1_000_000, overwrite=False, patience=60.0):
-    place = await world.place()
-    roster = Roster(place.board.spec)
-    for user, score in source:
-        roster.add("line", user, float(score))
-    return moving.Importer(
-        world.pool,
-        redis or world.redis,
-        place,
-        roster,
-        source="a list",
-        overwrite=overwrite,
-        ids=EventIds(next(_nonces).to_bytes(8, "big")),
-        outbox_max=outbox_max,
-        patience_seconds=patience,
-    )
-
-
-async def stopped_at(world, what, at):
-    """Run the import until `at` members are done, and stop it there."""
-
-    class Enough(Exception):
-        pass
-
-    def say(done, _):
-        if done >= at:
-            raise Enough
-
-    with pytest.raises(Enough):
-        await what.run(say)
-    found = await what.begin()
-    assert found is not None
-    assert found.at == at
-
-
-def ranked(source):
-    return sorted(source, key=lambda member: member[1], reverse=True)
 
 
 @pytest.mark.parametrize("retries", [True, False], ids=["redis-py repeats", "redis-py does not"])

@@ -43,7 +43,10 @@ def test_what_is_not_ours_is_refused(entry):
         events.decode(b"1-0", entry)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
+floats = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(floats)
 def test_scores_cross_without_loss(score):
     for text in (repr(score), f"{score:.17g}"):
         event = events.decode(b"1-0", payload(ID, "u", "5", "2", "9", text, text, "", "u"))
@@ -118,6 +121,20 @@ def test_a_chunk_of_an_import_is_an_event_for_each_member():
     assert ascending.order == "000000000007"
     (lean,) = events.decode_all(b"1-0", imported("ann", "1", order=""))
     assert lean.order == ""
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=("C",)), min_size=1), floats), min_size=1))
+def test_a_chunk_that_is_written_is_read_back_whole(members):
+    ids = EventIds(bytes.fromhex(ID[:16]))
+    ids.take(10)
+    entry = events.import_entry(
+        first_id=ids.text(ids.take(len(members))), board_id=5, incarnation=2, first_seq=7, order="a", members=members
+    )
+    found = events.decode_all(b"1-0", entry.encode())
+    assert [(event.user, event.score) for event in found] == members
+    assert [event.seq for event in found] == list(range(7, 7 + len(members)))
+    assert [event.order for event in found] == [events.order_prefix("a", event.seq) for event in found]
+    assert [event.id.hex for event in found] == [f"{ID[:16]}{10 + at:014x}00" for at in range(len(members))]
 
 
 @pytest.mark.parametrize("entry", [imported(), imported("ann"), imported("ann", "x"), imported("ann", "1", order="z")])

@@ -168,7 +168,7 @@ class BoardAdmin:
             pipe = self._redis.pipeline(transaction=False)
             for board_key in board_keys:
                 pipe.hgetall(keys.meta(board_key))
-            return [_snapshot((raw, 0, 0)).meta for raw in await pipe.execute(raise_on_error=False)]
+            return [meta_in(raw) for raw in await pipe.execute(raise_on_error=False)]
 
     async def snapshots(self, board_keys: Sequence[str]) -> list[Snapshot]:
         """Return what there is of each board in one round trip. What is of one board may be of different moments."""
@@ -370,6 +370,11 @@ def _snapshot(answers: Sequence[Any]) -> Snapshot:
         return Snapshot(meta=_meta(raw), entries=entries, orders=orders)
     except (KeyError, ValueError):
         return Snapshot(broken=True)
+
+
+def meta_in(raw: Mapping[bytes, bytes]) -> BoardMeta | None:
+    """Return the meta in what HGETALL answers. One that is not as we write it counts as none."""
+    return _snapshot((raw, 0, 0)).meta
 
 
 def _meta(raw: Mapping[bytes, bytes]) -> BoardMeta | None:

@@ -23,7 +23,7 @@ place of an order::
 The entry of a write that is traced has a second field, ``t``: its W3C traceparent, to which the ledger's span links.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -87,6 +87,29 @@ class EventIds:
         first = self._next
         self._next += count
         return first
+
+    def text(self, number: int) -> str:
+        """Return the id of the update that has this number, as an entry has it."""
+        return f"{self.nonce}{number:014x}00"
+
+
+def import_entry(
+    *,
+    first_id: str,
+    board_id: LeaderboardId,
+    incarnation: int,
+    first_seq: int,
+    order: str,
+    members: Iterable[tuple[str, float]],
+) -> str:
+    """Return the payload of a chunk of an import, as import.lua writes it; `decode_all` reads it."""
+    head = [first_id, EventKind.IMPORT.value, str(board_id), str(incarnation), str(first_seq), order]
+    return SEPARATOR.join(head + [part for user, score in members for part in (user, repr(score))])
+
+
+def order_prefix(order: str, seq: int) -> str:
+    """Return the order prefix of the event with this number; `order` as in a chunk's entry."""
+    return _PREFIXES[order](seq)
 
 
 def decode_all(entry_id: bytes, payload: bytes) -> list[ScoreEvent]:

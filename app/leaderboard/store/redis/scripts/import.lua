@@ -17,15 +17,13 @@ if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
 
 local USERS, count = 10, (#ARGV - 10) / 2
 local SCORES = USERS + count
--- Where the board was empty and only this import wrote to it since, none of its members is there yet.
+-- Where the board was empty and only this import wrote to it since, the next chunk needs no script (imports.py).
 local function place() return meta[2] .. '/' .. (call('HGET', KEYS[2], 'seq') or '0') end
 local alone
 if ours then alone = progress[10] == place() else alone = call('ZCARD', KEYS[1]) == 0 end
 
 local known
-if alone then
-  known = {}
-elseif tie == 'f' then
+if tie == 'f' then
   known = call('HMGET', KEYS[3], unpack(ARGV, USERS + 1, SCORES))
 else
   known = call('ZMSCORE', KEYS[1], unpack(ARGV, USERS + 1, SCORES))

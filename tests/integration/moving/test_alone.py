@@ -1,0 +1,169 @@
+"""Chunks that go on a board without the script: the same comes of them, and only where nobody else wrote."""
+
+import pytest
+from redis.asyncio import Redis
+
+from leaderboard.control.errors import ImportRefused
+from leaderboard.store.redis import keys
+from leaderboard.store.redis.errors import RedisUnavailable
+from leaderboard.store.redis.events import decode_all
+from leaderboard.store.redis.imports import CHUNK
+from support.moving import importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
+from support.world import leaderboard
+
+
+class Meanwhile(Redis):
+    """A Redis in which something is done once between what a transaction reads and what it writes."""
+
+    _does = None
+
+    def meanwhile(self, does):
+        self._does = does
+
+    def pipeline(self, transaction=True, shard_hint=None):
+        pipe = super().pipeline(transaction, shard_hint)
+        read = pipe.xlen  # the last that is read
+
+        async def xlen(name):
+            length = await read(name)
+            does, self._does = self._does, None
+            if does is not None:
+                await does()
+            return length
+
+        pipe.xlen = xlen
+        return pipe
+
+
+@pytest.fixture
+async def redis(redis_url):
+    async with Meanwhile.from_url(redis_url) as redis:
+        yield redis
+
+
+async def executed(world):
+    """How many transactions were executed, and how many scripts run."""
+    stats = await world.redis.info("commandstats")
+    return tuple(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("exec", "evalsha"))
+
+
+async def left_by(world, made):
+    """What an import left in Redis, but for what differs between any two."""
+    meta = await world.redis.hgetall(keys.meta(made.namespace))
+    progress = await world.redis.hgetall(keys.importing(made.namespace))
+    for name in (b"id", b"board", b"began", b"alone"):
+        progress.pop(name)
+    entries = [
+        [(event.kind, event.incarnation, event.seq, event.score, event.order, event.user) for event in events]
+        for id, fields in await world.redis.xrange(keys.OUTBOX)
+        if (events := decode_all(id, fields[b"e"]))[0].leaderboard_id == made.board.id
+    ]
+    return {
+        "board": await world.redis.zrange(made.namespace, 0, -1, withscores=True),
+        "orders": await world.redis.hgetall(keys.order(made.namespace)),
+        "seq": meta[b"seq"],
+        "progress": progress,
+        "entries": entries,
+    }
+
+
+@pytest.mark.parametrize("order", ["Descending", "Ascending"])
+@pytest.mark.parametrize("tie", ["FirstToReach", "UserId", "Shared"])
+async def test_they_leave_what_the_script_leaves(world, members, order, tie):
+    source, left = [*members(1_990), ("zero", -0.0), ("tiny", 5e-324)], {}
+    for key in ("alone", "scripted"):
+        made, board = await world.apply(leaderboard(key, sortOrder=order, tiePolicy=tie)), f"acme/default/{key}"
+        await stopped_at(world, await importer(world, source, board=board), CHUNK)
+        if key == "scripted":
+            await world.redis.hset(keys.importing(made.namespace), "alone", "")
+        await world.redis.expire(keys.importing(made.namespace), 1_000)
+        before = await executed(world)
+        await (await importer(world, source, board=board)).run(quiet)
+        assert await world.redis.ttl(keys.importing(made.namespace)) > 29 * 86_400
+        transactions, calls = (now - then for now, then in zip(await executed(world), before, strict=True))
+        assert (transactions, calls) == ((7, 0) if key == "alone" else (0, 7))
+        left[key] = await left_by(world, made)
+    assert len(left["alone"]["board"]) == 1_992
+    assert left["alone"] == left["scripted"]
+
+
+async def test_a_live_write_between_reading_and_writing_is_seen(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    next_one = ranked(source)[CHUNK + 5][0]
+    redis.meanwhile(lambda: world.update(made.namespace, (next_one, "i1")))
+    assert (await (await importer(world, source, redis=redis)).run(quiet)).kept == 1
+    assert dict(await on_board(world, made)) == dict(source) | {next_one: 1.0}
+    async with world.worker():
+        await verified(world, entries=2_000)
+
+
+async def test_another_that_does_the_same_work_meanwhile_leaves_nothing_to_do(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    other = await importer(world, source)
+    redis.meanwhile(lambda: other.run(quiet))
+    assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
+    assert await on_board(world, made) == ranked(source)
+    async with world.worker():
+        await verified(world, entries=2_000)
+        await once_in_the_ledger(world, entries=2_000)
+
+
+async def test_one_that_is_forgotten_meanwhile_begins_anew(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    other = await importer(world, source)
+    redis.meanwhile(lambda: other.begin(restart=True))
+    done = await (await importer(world, source, redis=redis)).run(quiet)
+    assert (done.same, done.added) == (CHUNK, 2_000 - CHUNK)
+    assert await on_board(world, made) == ranked(source)
+
+
+async def test_a_reset_meanwhile_keeps_the_rest_out_of_the_new_season(world, redis, members):
+    made = await world.apply(leaderboard())
+    where = await world.project()
+    redis.meanwhile(lambda: world.control.reset_board(**where, key="global", season=1))
+    with pytest.raises(ImportRefused, match="was reset or made again meanwhile, after 250 members"):
+        await (await importer(world, members(2_000), redis=redis)).run(quiet)
+    assert await on_board(world, made) == []
+
+
+async def test_a_connection_that_is_lost_meanwhile_loses_and_repeats_nothing(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    redis.meanwhile(lambda: world.redis.client_kill_filter(_type="normal", skipme=True))
+    async with world.worker():
+        assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
+        assert await on_board(world, made) == ranked(source)
+        await verified(world, entries=2_000)
+        await once_in_the_ledger(world, entries=2_000)
+
+
+async def test_a_redis_without_memory_takes_a_chunk_whole_or_not_at_all(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    redis.meanwhile(lambda: world.redis.config_set("maxmemory", 1))
+    try:
+        with pytest.raises(RedisUnavailable, match=r"maxmemory.* 250 of 2,000 members are done"):
+            await (await importer(world, source, redis=redis, patience=0.1)).run(quiet)
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert await on_board(world, made) == ranked(source)[:CHUNK]
+    assert (await (await importer(world, source)).run(quiet)).added == 2_000
+    async with world.worker():
+        await verified(world, entries=2_000)
+        await once_in_the_ledger(world, entries=2_000)
+
+
+async def test_a_board_that_is_given_a_bound_meanwhile_keeps_to_it(world, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    what = await importer(world, source)
+    await stopped_at(world, what, 3 * CHUNK)
+    await world.apply(leaderboard(maxEntries=3 * CHUNK + 10))
+    done = await what.run(quiet)
+    assert (done.added, done.trimmed) == (2_000, 2_000 - 3 * CHUNK - 10)
+    assert await on_board(world, made) == ranked(source)[: 3 * CHUNK + 10]
+    async with world.worker():
+        await verified(world, entries=3 * CHUNK + 10)
