@@ -60,9 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | None) -> Result:
     """Send every request when it is due, on the next free connection, and wait for all answers."""
-    idle = [socket.create_connection(address) for _ in range(CONNECTIONS)]
-    for connection in idle:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    idle = [_connected(address) for _ in range(CONNECTIONS)]
     gap, total, clock = (1 / rate if rate else 0.0), len(requests), time.perf_counter
     by_number = {connection.fileno(): connection for connection in idle}
     poller = select.epoll()
@@ -93,6 +91,15 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
             raise TimeoutError(f"no answer for {_SILENCE_SECONDS:g} s")
         for number, _events in ready:
             connection = by_number[number]
+            if connection not in due_of:  # the server ended one that had nothing to do for long
+                poller.unregister(number)
+                idle.remove(connection)
+                connection.close()
+                idle.insert(0, fresh := _connected(address))
+                del by_number[number]
+                by_number[fresh.fileno()] = fresh
+                poller.register(fresh.fileno(), select.EPOLLIN)
+                continue
             data = partial.pop(connection, b"") + _receive(connection)
             if not whole(data):
                 partial[connection] = data
@@ -116,6 +123,12 @@ def ask(address: tuple[str, int], request: bytes) -> bytes:
         while not whole(answer):
             answer += _receive(connection)
     return answer.partition(b"\r\n\r\n")[2]
+
+
+def _connected(address: tuple[str, int]) -> socket.socket:
+    connection = socket.create_connection(address)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def _receive(connection: socket.socket) -> bytes:
