@@ -7,6 +7,7 @@ import pytest
 from leaderboard.control import moving, rebuild
 from leaderboard.domain.moving import Roster
 from leaderboard.store.redis.events import EventIds
+from leaderboard.store.redis.imports import CHUNK, SCRIPTED
 
 _nonces = itertools.count(1)
 
@@ -57,6 +58,11 @@ async def stopped_at(world, what, at):
     found = await what.begin()
     assert found is not None
     assert found.at == at
+
+
+def after(chunks):
+    """How many members are done after so many chunks of an import that is alone: the first is by the script."""
+    return SCRIPTED + (chunks - 1) * CHUNK
 
 
 def ranked(source):

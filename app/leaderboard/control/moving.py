@@ -26,7 +26,7 @@ from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.imports import CHUNK, Chunk, Imports, Plan, Progress
 
-IN_FLIGHT = 200
+IN_FLIGHT = 100
 """Chunks that may wait in the outbox: 50,000 members, a second or two of the worker's time, at which live writes queue
 behind them, and about 2 MB."""
 PATIENCE_SECONDS = 60.0
@@ -107,8 +107,8 @@ class Importer:
                     say(at, "waiting for the worker, which moves events to the ledger (`leaderboard work`)")
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
-                # Half at a time, so that chunks come one after another: Redis takes a quarter less for them than for as
-                # many with pauses between, after which nothing is in the caches of its core.
+                # Half at a time, so that chunks come one after another: Redis takes a tenth to a third less for them than
+                # for as many with pauses between, after which nothing is in the caches of its core (ADR 0014).
                 del waiting[: IN_FLIGHT // 2 + 1]
             done = await self._insist(lambda at=at: self._step(at), at, say)  # type: ignore[misc]
             if done is None:

@@ -13,8 +13,8 @@ from leaderboard.control.errors import ImportRefused
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
-from leaderboard.store.redis.imports import CHUNK, Imports
-from support.moving import importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
+from leaderboard.store.redis.imports import SCRIPTED, Imports
+from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
 from support.proxy import Proxy
 from support.world import eventually, leaderboard
 
@@ -61,7 +61,7 @@ async def test_a_full_outbox_makes_it_wait_and_fails_nothing(world, members):
         return bool(said) and "the outbox is full" in said[-1][1]
 
     await eventually(waits)
-    assert said[-1][0] == 4 * CHUNK
+    assert said[-1][0] == after(4)
     assert await world.redis.xlen(keys.OUTBOX) == 4
     async with world.worker():
         assert (await running).added == 5_000
@@ -90,13 +90,13 @@ async def test_one_that_was_stopped_goes_on_and_says_what_came_of_all_of_it(worl
     source = members(2_000)
     await world.update(made.namespace, (source[0][0], "i77"), (source[1][0], f"i{source[1][1]!r}"))
     first = await importer(world, source)
-    await stopped_at(world, first, 3 * CHUNK)
+    await stopped_at(world, first, 3 * SCRIPTED)
     # A member removed meanwhile is not brought back, a live write to one that was imported stays.
     best = [user for user, _ in ranked(source) if user not in (source[0][0], source[1][0])]
     await world.remove(made.namespace, best[0])
     await world.update(made.namespace, (best[1], "i1"))
     second = await importer(world, source)
-    assert (await second.begin()).at == 3 * CHUNK
+    assert (await second.begin()).at == 3 * SCRIPTED
     done = await second.run(quiet)
     assert (done.added, done.kept, done.same) == (1_998, 1, 1)
     board = dict(await on_board(world, made))
@@ -111,7 +111,7 @@ async def test_what_is_written_to_a_board_that_was_empty_is_seen_by_the_rest(wor
     """Alone on its board an import does not ask who is there; it asks again once anybody else has written."""
     made = await world.apply(leaderboard(tiePolicy=tie))
     source = members(2_000)
-    await stopped_at(world, await importer(world, source), 3 * CHUNK)
+    await stopped_at(world, await importer(world, source), after(3))
     last, worst = ranked(source)[-2:]
     await world.update(made.namespace, (last[0], "i5"), (worst[0], f"i{worst[1]!r}"))
     done = await (await importer(world, source)).run(quiet)
@@ -126,11 +126,11 @@ async def test_what_is_written_to_a_board_that_was_empty_is_seen_by_the_rest(wor
 async def test_a_source_that_changed_is_noticed(world, members):
     await world.apply(leaderboard())
     source = members(2_000)
-    await stopped_at(world, await importer(world, source), 2 * CHUNK)
+    await stopped_at(world, await importer(world, source), after(2))
     changed = [*source[:-1], (source[-1][0], source[-1][1] + 1)]
-    with pytest.raises(ImportRefused, match=r"stands at 500 of 2,000 members, .*--restart"):
+    with pytest.raises(ImportRefused, match=r"stands at 750 of 2,000 members, .*--restart"):
         await (await importer(world, changed)).begin()
-    with pytest.raises(ImportRefused, match="stands at 500"):
+    with pytest.raises(ImportRefused, match="stands at 750"):
         await (await importer(world, changed)).run(quiet)  # also where it began in between
     with pytest.raises(ImportRefused):
         await (await importer(world, source, overwrite=True)).begin()
@@ -159,10 +159,10 @@ async def test_a_board_that_is_reset_or_made_again_gets_no_more_of_it(world, mem
     made = await world.apply(leaderboard())
     source = members(2_000)
     what = await importer(world, source)
-    await stopped_at(world, what, 2 * CHUNK)
+    await stopped_at(world, what, after(2))
     where = await world.project()
     await world.control.reset_board(**where, key="global", season=1)
-    with pytest.raises(ImportRefused, match=r"was reset or made again meanwhile, after 500 members"):
+    with pytest.raises(ImportRefused, match=r"was reset or made again meanwhile, after 750 members"):
         await what.run(quiet)
     again = await importer(world, source)
     assert await again.begin() is None  # what was not finished was of the season that is over
@@ -176,15 +176,15 @@ async def test_a_redis_that_lost_all_and_was_restored_is_begun_anew_without_doub
     made = await world.apply(leaderboard())
     source = members(2_000)
     what = await importer(world, source)
-    await stopped_at(world, what, 4 * CHUNK)
+    await stopped_at(world, what, after(4))
     async with world.worker():
         await eventually(world._empty)
         await world.redis.flushall()
-        with pytest.raises(RedisUnavailable, match=r"1,000 of 2,000 members are done|0 of 2,000 members are done"):
+        with pytest.raises(RedisUnavailable, match=r"1,750 of 2,000 members are done|0 of 2,000 members are done"):
             await (await importer(world, source, patience=0.1)).run(quiet)
-        assert await rebuild.rebuild(world.pool, world.redis, await world.place()) == 1_000
+        assert await rebuild.rebuild(world.pool, world.redis, await world.place()) == after(4)
         done = await (await importer(world, source)).run(quiet)
-        assert (done.added, done.same) == (1_000, 1_000)
+        assert (done.added, done.same) == (2_000 - after(4), after(4))
         assert await on_board(world, made) == ranked(source)
         await verified(world, entries=2_000)
         await once_in_the_ledger(world, entries=2_000)
