@@ -25,9 +25,10 @@ def overview() -> Dashboard:
         lines("Requests by route", q.REQUESTS_BY_ROUTE),
         lines("Requests by status", q.REQUESTS_BY_STATUS),
         lines("Errors and refusals for rate", q.ERRORS_SHARE, q.LIMITED_SHARE),
-        lines("Processes that report", q.PROCESSES),
-        lines("Telemetry sent", q.TELEMETRY_EXPORTED),
-        lines("Busiest tenants", q.TOP_TENANTS),
+        lines("Processes that report", q.PROCESSES, width=6),
+        lines("Telemetry sent", q.TELEMETRY_EXPORTED, width=6),
+        lines("Live streams", q.STREAMS, width=6),
+        lines("Busiest tenants", q.TOP_TENANTS, width=6),
         tenants(
             "Tenants",
             q.TOP_TENANTS,

@@ -170,6 +170,13 @@ PROCESSES = Query(
     labels=("service_name",),
     legend="{{service_name}}",
 )
+STREAMS = Query(
+    name="streams",
+    text="sum (leaderboard_streams_open)",
+    unit="short",
+    description="Live streams that are open, all API processes together. One process takes 5,000 at most, then 503.",
+    legend="streams",
+)
 TELEMETRY_DROPPED = Query(
     name="telemetry_dropped",
     text=f"{_rate('leaderboard_telemetry_dropped_total')} or vector(0)",

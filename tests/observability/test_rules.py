@@ -19,7 +19,8 @@ from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import Redis
 
 from leaderboard import cli
-from leaderboard.api.seen import observe_limiter
+from leaderboard.api.live import Places
+from leaderboard.api.seen import observe_limiter, observe_streams
 from leaderboard.api.tracing import Tracing
 from leaderboard.local import toolchain
 from leaderboard.store.postgres.seen import observe_pool
@@ -144,6 +145,7 @@ async def exported(redis_url: str) -> dict[str, set[str]]:
     multiplexer = TracedMultiplexer(redis_url, telemetry=telemetry, timeout=1.0, max_in_flight=1)
     pool = AsyncConnectionPool(open=False)
     observe_limiter(telemetry, Limiter(multiplexer, clock=time.monotonic))
+    observe_streams(telemetry, Places())
     observe_pool(telemetry, pool)
     Tracing(telemetry)
     LedgerSeen(telemetry)

@@ -37,7 +37,7 @@ from leaderboard.api.resources import (
     usage,
     users,
 )
-from leaderboard.api.seen import keep_ranking, observe_limiter
+from leaderboard.api.seen import keep_ranking, observe_limiter, observe_streams
 from leaderboard.api.sessions import SessionLimiter
 from leaderboard.api.tracing import SeenApp, Tracing
 from leaderboard.api.usage import UsageMeter
@@ -195,7 +195,10 @@ def create_app(config: Config, parts: Parts, *, clock: Clock | None = None) -> A
     board = "/v1/leaderboards/{leaderboard}"
     app.add_route(board, leaderboards.Leaderboard(parts.pool, parts.control, body=body(BoardChange)))
     app.add_route(f"{board}/top", reads.Top(store, refusals))
-    live = partial(Live, allow=tenant_context.still_opened_by, clock=clock.monotonic, places=Places())
+    places = Places()
+    if parts.telemetry is not None:
+        observe_streams(parts.telemetry, places)
+    live = partial(Live, allow=tenant_context.still_opened_by, clock=clock.monotonic, places=places)
     app.add_route(f"{board}/stream", stream.Stream(live(RedisSource(store, refusals))))
     snapshots = standings.Snapshots(parts.pool, clock=clock.monotonic)
     app.add_route(f"{board}/standings", standings.Standings(snapshots))

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from leaderboard.api.live import Places
 from leaderboard.store.redis.limiter import Limiter
 from leaderboard.telemetry.metrics import Observed
 from leaderboard.telemetry.otel import Telemetry
@@ -34,4 +35,16 @@ def observe_limiter(telemetry: Telemetry, limiter: Limiter) -> None:
             description="Requests refused for want of tokens, and calls of Redis that did not say",
             sums=True,
         ),
+    )
+
+
+def observe_streams(telemetry: Telemetry, places: Places) -> None:
+    """Export how many streams this process holds open; `live.MAX_STREAMS` is the most."""
+    telemetry.metrics.observe(
+        Observed(
+            "leaderboard.streams.open",
+            lambda: [({}, places.taken)],
+            unit="{stream}",
+            description="Streams of live boards and standings that are open",
+        )
     )

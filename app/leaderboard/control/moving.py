@@ -107,8 +107,8 @@ class Importer:
                     say(at, "waiting for the worker, which moves events to the ledger (`leaderboard work`)")
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
-                # Half at a time, so that chunks come one after another: Redis takes a tenth to a third less for them than
-                # for as many with pauses between, after which nothing is in the caches of its core (ADR 0014).
+                # Half at a time, so that chunks come one after another: Redis takes a tenth to a third less for them
+                # than for as many with pauses between, after which nothing is in the caches of its core (ADR 0014).
                 del waiting[: IN_FLIGHT // 2 + 1]
             done = await self._insist(lambda at=at: self._step(at), at, say)  # type: ignore[misc]
             if done is None:

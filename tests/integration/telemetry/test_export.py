@@ -1,5 +1,6 @@
 """API and worker as processes, telemetry on, and a collector that decodes what they send."""
 
+import contextlib
 import json
 import logging
 import urllib.error
@@ -106,6 +107,25 @@ def test_metrics_of_every_process_arrive_under_an_instance_of_its_own(make_platf
         "leaderboard.telemetry.exported",
     ):
         assert collector.wait(lambda name=name: collector.points(name)), name
+
+
+def test_open_streams_are_counted_of_live_boards_and_standings_together(make_platform, collector):
+    platform = make_platform(env=environment(collector))
+    tenant = make_tenant(platform)
+    assert send(platform.url, tenant.key) == 200
+
+    def told():
+        return [point.as_int for point in collector.points("leaderboard.streams.open").values()]
+
+    collector.wait(lambda: told() == [0])
+    with contextlib.ExitStack() as opened:
+        for path in ("stream", "standings/stream"):
+            request = urllib.request.Request(
+                f"{platform.url}/v1/leaderboards/global/{path}", headers={"Authorization": f"Bearer {tenant.key}"}
+            )
+            opened.enter_context(urllib.request.urlopen(request, timeout=30))
+        collector.wait(lambda: told() == [2])
+    collector.wait(lambda: told() == [0])
 
 
 def test_an_operator_of_the_resource_may_name_the_service_and_not_merge_its_processes(monkeypatch):
