@@ -256,6 +256,8 @@ class Child:
         self.popen.wait()
 
     def _kill_group(self) -> None:
+        if self.popen.returncode is not None and pid_exists(self.pid):
+            return  # it was waited for, and its id has been given to a process of somebody else
         # PermissionError: on macOS, a group that has only zombies left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)

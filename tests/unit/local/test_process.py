@@ -81,6 +81,30 @@ def test_a_child_that_ignores_the_signal_is_killed_with_its_group(log: Log) -> N
     assert wait_until(lambda: not pid_exists(inner), seconds=90)
 
 
+def test_who_got_the_id_of_a_child_that_ended_long_ago_is_spared(log: Log) -> None:
+    child = Child(["true"], name="child", log=log)
+    assert wait_until(lambda: not child.alive, seconds=10)
+    stranger = subprocess.Popen(["sleep", "60"], process_group=0)
+    child.popen.pid = stranger.pid  # what the kernel does once it has given out all other ids
+    try:
+        assert child.stop(seconds=1)
+        child.kill()
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(0.2)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_a_child_that_ended_left_behind_is_killed(log: Log) -> None:
+    child = Child(["sh", "-c", "sleep 60 & echo $!"], name="child", log=log)
+    assert wait_until(lambda: not child.alive, seconds=10)
+    left = int(log.tail("child").split()[-1])
+    assert pid_exists(left)
+    assert child.stop(seconds=1)
+    assert wait_until(lambda: not pid_exists(left), seconds=10)
+
+
 def test_a_leftover_is_known_by_a_whole_argument_and_a_stranger_is_spared() -> None:
     process = subprocess.Popen([*python("import time; time.sleep(60)"), "/data/folder"])
     try:
