@@ -1,7 +1,7 @@
 """Moving in and out: a source's members onto a board, a board compared with a source, a board written out.
 
-An import goes chunk by chunk, the best members first. The script that puts a chunk on the board appends its events to
-the outbox and writes down how far the import is, in one step of Redis. So the importer may be killed anywhere: the
+An import goes chunk by chunk, the best members first. What puts a chunk on the board appends its events to the outbox
+and writes down how far the import is, in one step of Redis. So the importer may be killed anywhere: the
 same command goes on where it was. See docs/adr/0014-moving-in.md.
 """
 
@@ -27,8 +27,8 @@ from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.imports import CHUNK, Chunk, Imports, Plan, Progress
 
 IN_FLIGHT = 100
-"""Chunks that may wait in the outbox: 50,000 members, a second or two of the worker's time, at which live writes queue
-behind them, and about 2 MB."""
+"""Chunks that may wait in the outbox: 50,000 members (half as many where the script takes them), a second or two of the
+worker's time, at which live writes queue behind them, and about 2 MB."""
 PATIENCE_SECONDS = 60.0
 """How long to wait for a Redis that is away, or a board that is being restored."""
 _PAUSE_SECONDS = 0.1  # while the worker moves some thousand members; each look costs Redis as much as ten of them
@@ -100,7 +100,7 @@ class Importer:
             return Progress(id=self.plan.id, source=self.plan.source, board=self.plan.board, began=0, at=0, total=0)
         waiting: list[bytes] = []
         found = await self._insist(lambda: self._imports.progress(self.plan.board_key), 0, say)
-        at = found.at if found is not None and found.id == self.plan.id else 0
+        at, alone = (found.at, found.alone != "") if found is not None and found.id == self.plan.id else (0, False)
         while at < self.plan.total:
             if len(waiting) >= IN_FLIGHT:
                 if await self._insist(lambda: self._imports.waits(waiting[IN_FLIGHT // 2]), at, say):
@@ -110,14 +110,14 @@ class Importer:
                 # Half at a time, so that chunks come one after another: Redis takes a tenth to a third less for them
                 # than for as many with pauses between, after which nothing is in the caches of its core (ADR 0014).
                 del waiting[: IN_FLIGHT // 2 + 1]
-            done = await self._insist(lambda at=at: self._step(at), at, say)  # type: ignore[misc]
+            done = await self._insist(lambda at=at, alone=alone: self._step(at, alone=alone), at, say)  # type: ignore[misc]
             if done is None:
                 say(at, "waiting: the outbox is full, is a worker running (`leaderboard work`)?")
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             if done.entry:
                 waiting.append(done.entry)
-            at = done.at
+            at, alone = done.at, done.alone
             say(at, "")
         finished = await self._insist(lambda: self._imports.progress(self.plan.board_key), at, say)
         if finished is None or finished.id != self.plan.id:
@@ -139,10 +139,10 @@ class Importer:
                 say(at, f"waiting: {error}")
                 await asyncio.sleep(_AWAY_PAUSE_SECONDS)
 
-    async def _step(self, at: int) -> Chunk | None:
+    async def _step(self, at: int, *, alone: bool) -> Chunk | None:
         """Apply the chunk after the first `at` members; None where the outbox is full."""
         users, scores = self._roster.chunk(at, CHUNK)
-        reply = await self._imports.apply(self.plan, at=at, users=users, scores=scores)
+        reply = await self._imports.apply(self.plan, at=at, users=users, scores=scores, alone=alone)
         if isinstance(reply, Chunk):
             return reply
         match reply:

@@ -1,14 +1,18 @@
 """Chunks that go on a board without the script: the same comes of them, and only where nobody else wrote."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
+from leaderboard.control import rebuild
 from leaderboard.control.errors import ImportRefused
 from leaderboard.store.redis import keys
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import decode_all
-from leaderboard.store.redis.imports import CHUNK, SCRIPTED
+from leaderboard.store.redis.imports import SCRIPTED
 from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
+from support.proxy import Proxy
 from support.world import leaderboard
 
 
@@ -34,17 +38,30 @@ class Meanwhile(Redis):
         pipe.xlen = xlen
         return pipe
 
+    @property
+    def was_met(self):
+        return self._does is None
+
 
 @pytest.fixture
 async def redis(redis_url):
     async with Meanwhile.from_url(redis_url) as redis:
         yield redis
+        assert redis.was_met
 
 
-async def executed(world):
-    """How many transactions were executed, and how many scripts run."""
-    stats = await world.redis.info("commandstats")
-    return tuple(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("exec", "evalsha"))
+class Counted:
+    """How many transactions were begun and executed, and how many scripts run, since it was made."""
+
+    def __init__(self, world):
+        self._world = world
+        self._before = None
+
+    async def since(self):
+        stats = await self._world.redis.info("commandstats")
+        now = [stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("watch", "exec", "evalsha")]
+        before, self._before = self._before or now, now
+        return tuple(after - earlier for earlier, after in zip(before, now, strict=True))
 
 
 async def left_by(world, made):
@@ -60,7 +77,7 @@ async def left_by(world, made):
         if event.leaderboard_id == made.board.id
     ]
     return {
-        "board": await world.redis.zrange(made.namespace, 0, -1, withscores=True),
+        "board": repr(await world.redis.zrange(made.namespace, 0, -1, withscores=True)),  # -0.0 == 0.0, but not in repr
         "orders": await world.redis.hgetall(keys.order(made.namespace)),
         "seq": meta[b"seq"],
         "progress": progress,
@@ -78,20 +95,22 @@ async def test_they_leave_what_the_script_leaves(world, members, order, tie):
         if key == "scripted":
             await world.redis.hset(keys.importing(made.namespace), "alone", "")
         await world.redis.expire(keys.importing(made.namespace), 1_000)
-        before = await executed(world)
+        counted = Counted(world)
+        await counted.since()
         await (await importer(world, source, board=board)).run(quiet)
+        assert await counted.since() == ((4, 4, 0) if key == "alone" else (0, 0, 7))
         assert await world.redis.ttl(keys.importing(made.namespace)) > 29 * 86_400
-        transactions, calls = (now - then for now, then in zip(await executed(world), before, strict=True))
-        assert (transactions, calls) == ((4, 0) if key == "alone" else (0, 7))
+        alone = await world.redis.hget(keys.importing(made.namespace), "alone")
+        assert alone == (b"1/1992" if key == "alone" else b"")
+        assert await world.redis.zcard(made.namespace) == 1_992
         left[key] = await left_by(world, made)
-    assert len(left["alone"]["board"]) == 1_992
     assert left["alone"] == left["scripted"]
 
 
 async def test_a_live_write_between_reading_and_writing_is_seen(world, redis, members):
     made = await world.apply(leaderboard())
     source = members(2_000)
-    next_one = ranked(source)[SCRIPTED + CHUNK - 1][0]
+    next_one = ranked(source)[SCRIPTED][0]
     redis.meanwhile(lambda: world.update(made.namespace, (next_one, "i1")))
     assert (await (await importer(world, source, redis=redis)).run(quiet)).kept == 1
     assert dict(await on_board(world, made)) == dict(source) | {next_one: 1.0}
@@ -137,6 +156,55 @@ async def test_a_connection_that_is_lost_meanwhile_loses_and_repeats_nothing(wor
     async with world.worker():
         assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
         assert await on_board(world, made) == ranked(source)
+        await verified(world, entries=2_000)
+        await once_in_the_ledger(world, entries=2_000)
+
+
+async def test_an_answer_that_is_lost_was_no_chunk_too_many(world, redis_url, members):
+    """The transaction was executed, and the importer cannot know."""
+    made = await world.apply(leaderboard())
+    source, cut = members(2_000), []
+    async with Proxy.to(redis_url) as proxy, Meanwhile.from_url(proxy.url) as redis, world.worker():
+
+        async def lose():  # the next answer is EXEC's
+            cut.append(asyncio.create_task(proxy.cut_after_request()))
+            await asyncio.sleep(0)  # so that it begins
+
+        redis.meanwhile(lose)
+        assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
+        await cut[0]
+        assert proxy.swallowed > 0
+        assert await on_board(world, made) == ranked(source)
+        await verified(world, entries=2_000)
+        await once_in_the_ledger(world, entries=2_000)
+
+
+async def test_a_change_of_the_rules_meanwhile_costs_one_transaction_and_no_more(world, redis, members):
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+    redis.meanwhile(lambda: world.apply(leaderboard(publicRead=True)))
+    await stopped_at(world, await importer(world, source, redis=redis), 2 * SCRIPTED)
+    counted = Counted(world)
+    await counted.since()
+    assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
+    assert await counted.since() == (3, 3, 0)
+    assert await on_board(world, made) == ranked(source)
+
+
+async def test_a_rebuild_meanwhile_begins_the_import_anew(world, redis, members):
+    """What was not in the ledger yet is not on the board any more, and comes onto it again."""
+    made = await world.apply(leaderboard())
+    source = members(2_000)
+
+    async def rebuilt():
+        await world.redis.xtrim(keys.OUTBOX, maxlen=0, approximate=False)  # lost before the ledger had it
+        assert await rebuild.rebuild(world.pool, world.redis, await world.place()) == 0
+
+    redis.meanwhile(rebuilt)
+    done = await (await importer(world, source, redis=redis)).run(quiet)
+    assert (done.added, done.same) == (2_000, 0)
+    assert await on_board(world, made) == ranked(source)
+    async with world.worker():
         await verified(world, entries=2_000)
         await once_in_the_ledger(world, entries=2_000)
 

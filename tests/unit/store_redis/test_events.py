@@ -124,16 +124,17 @@ def test_a_chunk_of_an_import_is_an_event_for_each_member():
 
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=("C",)), min_size=1), floats), min_size=1))
-def test_a_chunk_that_is_written_is_read_back_whole(members):
+@pytest.mark.parametrize("order", ["d", "a", ""])
+def test_a_chunk_that_is_written_is_read_back_whole(order, members):
     ids = EventIds(bytes.fromhex(ID[:16]))
     ids.take(10)
     entry = events.import_entry(
-        first_id=ids.text(ids.take(len(members))), board_id=5, incarnation=2, first_seq=7, order="a", members=members
+        first_id=ids.text(ids.take(len(members))), board_id=5, incarnation=2, first_seq=7, order=order, members=members
     )
     found = events.decode_all(b"1-0", entry.encode())
     assert [(event.user, event.score) for event in found] == members
     assert [event.seq for event in found] == list(range(7, 7 + len(members)))
-    assert [event.order for event in found] == [events.order_prefix("a", event.seq) for event in found]
+    assert [event.order for event in found] == [events.order_prefix(order, event.seq) for event in found]
     assert [event.id.hex for event in found] == [f"{ID[:16]}{10 + at:014x}00" for at in range(len(members))]
 
 

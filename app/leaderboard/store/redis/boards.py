@@ -298,11 +298,17 @@ class BoardAdmin:
     # that it does not any more.
 
     async def close(self, board_key: str) -> str:
-        """Keep everybody from the board, there or not, and return the token for restoring it."""
+        """Keep everybody from the board, there or not, and return the token for restoring it.
+
+        An import begins anew afterwards: how far it was says nothing of what the ledger has.
+        """
         token = secrets.token_hex(8)
         async with redis_failures():
             fields: dict[Any, Any] = {"state": str(BoardState.REBUILDING), _RESTORER: token}
-            await self._redis.hset(keys.meta(board_key), mapping=fields)
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hset(keys.meta(board_key), mapping=fields)
+            pipe.unlink(keys.importing(board_key))
+            await pipe.execute()
         return token
 
     async def restore(

@@ -1,4 +1,4 @@
-"""The outbox's events: one stream entry per change of a board, written by the script that makes the change.
+"""The outbox's events: one stream entry per change of a board, written in the step of Redis that makes the change.
 
 An entry has the field ``e``: nine parts joined by U+001F, which no user id may contain::
 

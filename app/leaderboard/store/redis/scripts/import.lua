@@ -2,8 +2,8 @@
 -- KEYS[5]: the import's progress, in the same step, so that a chunk is applied once however often it is sent.
 -- ARGV: outbox bound, nonce, event counter of the first member, board id, season, import id, how many members came
 -- before this chunk, how many the import has, 'o' to overwrite, what the source is, and then all users and all scores.
--- Returns a word where nothing was done, {members done so far} where they are not those before this chunk, else
--- {members done so far, id of the chunk's entry in the outbox or ''}.
+-- Returns a word where nothing was done, else {members done so far, id of the chunk's entry in the outbox or '', 1 where
+-- the import is alone on its board}; without an entry also where what is done are not the members before this chunk.
 if meta[1] ~= ARGV[4] or (call('HGET', KEYS[2], 'season') or '1') ~= ARGV[5] then return 'board-changed' end
 local progress = call('HMGET', KEYS[5],
   'id', 'at', 'total', 'added', 'replaced', 'same', 'kept', 'trimmed', 'board', 'alone')
@@ -12,15 +12,15 @@ if progress[9] ~= board then progress = {} end -- of a board that was deleted si
 local ours = progress[1] == ARGV[6]
 if progress[1] and not ours and tonumber(progress[2]) < tonumber(progress[3]) then return 'another-import' end
 local at = ours and tonumber(progress[2]) or 0
-if at ~= tonumber(ARGV[7]) then return {at} end
-if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
-
-local USERS, count = 10, (#ARGV - 10) / 2
-local SCORES = USERS + count
 -- Where the board was empty and only this import wrote to it since, the next chunk needs no script (imports.py).
 local function place() return meta[2] .. '/' .. (call('HGET', KEYS[2], 'seq') or '0') end
 local alone
 if ours then alone = progress[10] == place() else alone = call('ZCARD', KEYS[1]) == 0 end
+if at ~= tonumber(ARGV[7]) then return {at, '', alone and 1 or 0} end
+if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
+
+local USERS, count = 10, (#ARGV - 10) / 2
+local SCORES = USERS + count
 
 local known
 if tie == 'f' then
@@ -87,4 +87,4 @@ call('HSET', KEYS[5], 'alone', alone and place() or '', 'at', at,
   'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
   'same', (progress[6] or 0) + same, 'kept', (progress[7] or 0) + kept, 'trimmed', (progress[8] or 0) + trimmed)
 call('EXPIRE', KEYS[5], 2592000)
-return {at, entry}
+return {at, entry, alone and 1 or 0}
