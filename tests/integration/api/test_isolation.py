@@ -1,9 +1,10 @@
 """Nothing that is sent with one project's key reads or changes another project's boards: two tenants with two projects
 each, with the same board names in all four, and users whose ids say whose they are.
 
-What must not change: each other project's Redis keys and board rows. What must not be shown: each project's own
-numbers, which nobody can come to by requests: the scores of its users, the `max_entries` of its boards, and the name of
-its API key. All of it is asked for with an API key and with a session of the dashboard.
+What must not change: each other project's Redis keys, board rows, seasons and holds. What must not be shown: each
+project's own numbers, which nobody can come to by requests: the scores of its users, now and in a season that is over,
+the `max_entries` of its boards, what is held of an update, and the name of its API key. All of it is asked for with an
+API key and with a session of the dashboard.
 """
 
 import base64
@@ -25,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.client import Answer
+from support.operator import eventually
 from support.platform import Platform
 from support.tenants import make_tenant
 
@@ -32,6 +34,8 @@ WORKERS = 1
 """What the requests of different tenants could share in a process's memory, they do share."""
 BOARDS = ("global", "b", "p_b")
 PROJECTS = ("a", "p_b")
+PAST = "past"
+"""A board with a season that is over and an update that is held. Nobody is sent there to change it."""
 SLUGS = ("one", "two", "three", "four")
 USERS = 2
 
@@ -54,6 +58,7 @@ class Place:
         self.max_entries = 9_000_000 + 1_000 * number
         self.key_name = str(5_000_000 + 1_000 * number)
         self.key_id = ""
+        self.hold_id = ""
         self.browser = Browser(client, client.key)
         # With a digit before or after it would be part of another number.
         own = "|".join(map(str, [*self.scores, self.max_entries, self.key_name]))
@@ -77,6 +82,17 @@ class Place:
             made = self.client.post("/v1/keys", {"scope": "read", "name": self.key_name})
             assert made.status == 201
             self.key_id = made.json()["id"]
+            self._fill_past()
+
+    def _fill_past(self) -> None:
+        board = f"/v1/leaderboards/{PAST}"
+        self.client.make(PAST, bounds={"max_score": self.scores[-1]})
+        self.client.add(PAST, *[(f"{self.marker}{at}", score) for at, score in enumerate(self.scores)])
+        assert self.client.post(f"{board}/reset", {"season": 1}).status == 200
+        body = {"leaderboard": PAST, "user": f"{self.marker}0", "increment": self.max_entries}
+        self.hold_id = self.client.post("/v1/scores/update", body).json()["held"]["id"]
+        for path in (f"{board}/held/{self.hold_id}", f"{board}/seasons/1/top"):
+            eventually(lambda path=path: self.client.get(path).status == 200, f"{path} is there")  # type: ignore[misc]
 
     def send(self, method: str, path: str, body: Any, extra: dict[str, str], *, session: bool) -> Answer:
         """Send with the project's key or its session; of a stream, the answer is what comes first."""
@@ -129,7 +145,16 @@ class World:
             "SELECT k.* FROM api_keys k JOIN projects p ON p.id = k.project_id WHERE p.tenant_id = %s AND p.name = %s",
             (place.tenant.id, place.project),
         )
-        return state | {row[0]: row for row in itertools.chain(rows, keys)}
+        past = {
+            (table, *row): True
+            for table in ("held_updates", "seasons", "season_standings")
+            for row in self._database.execute(
+                f"SELECT t.* FROM {table} t JOIN leaderboards l ON l.id = t.leaderboard_id"
+                " JOIN projects p ON p.id = l.project_id WHERE p.tenant_id = %s AND p.name = %s",
+                (place.tenant.id, place.project),
+            )
+        }
+        return state | {row[0]: row for row in itertools.chain(rows, keys)} | past
 
 
 def differences(before: dict[Any, Any], after: dict[Any, Any]) -> list[Any]:
@@ -192,9 +217,11 @@ in_header = names.map(lambda text: "".join(c for c in text if " " < c < "\x7f") 
 numbers = st.one_of(st.integers(-5, 5), st.floats(allow_nan=False, allow_infinity=False))
 
 
-STRANGERS_KEY = "KEY-OF-{}-THAT-IS-NOT-MINE"
+STRANGERS_KEY, STRANGERS_HOLD = "KEY-OF-{}-THAT-IS-NOT-MINE", "HOLD-OF-{}-THAT-IS-NOT-MINE"
 _strangers_key = re.compile(STRANGERS_KEY.format("([0-9])")).sub
-"""In a path it stands for the id of a key of the so manieth other project: ids are made anew in each run."""
+_strangers_hold = re.compile(STRANGERS_HOLD.format("([0-9])")).sub
+"""In a path they stand for ids of the so manieth other project: those are made anew in each run."""
+strangers = st.integers(0, 2)
 ledger_cursors = st.builds(
     lambda incarnation, seq: base64.urlsafe_b64encode(f"{incarnation} {seq}".encode()).decode().rstrip("="),
     st.integers(0, 12),
@@ -218,12 +245,12 @@ def paths(draw: st.DrawFn) -> str:
             [
                 *("", "top", "cursor", "rank", "around", "members", "ids", "query", "stream", "standings/stream"),
                 *("events", "events-of", "events-after", "standings", "standings-around"),
-                *("history/top", "history/rank"),
+                *("history/top", "history/rank", "seasons", "seasons/1", "seasons/1/top", "seasons/1/rank", "held"),
             ]
         )
     )
     tail = "" if kind == "" else f"/{kind}"
-    if kind in ("rank", "around", "members"):
+    if kind in ("rank", "around", "members", "seasons/1/rank"):
         tail += "/" + of(names)
     elif kind == "history/rank":
         tail += "/" + of(names) + "?at=NOW"
@@ -301,10 +328,34 @@ aimed = st.one_of(
         headers,
     ),
     st.tuples(
-        st.sampled_from(["DELETE", "POST"]),
+        st.just("GET"),
         st.builds(
-            "/v1/keys/{}{}".format, st.integers(0, 2).map(STRANGERS_KEY.format), st.sampled_from(["", "/rotate"])
+            "/v1/leaderboards/{}/{}".format,
+            st.just(PAST),
+            st.one_of(
+                st.sampled_from(["held", "held?state=released", "seasons", "seasons/1", "seasons/1/top?limit=1000"]),
+                users.map("held?user={}".format),
+                users.map("seasons/1/rank/{}".format),
+                strangers.map(STRANGERS_HOLD.format).map("held/{}".format),
+            ),
         ),
+        st.none(),
+        headers,
+    ),
+    st.tuples(
+        st.just("POST"),
+        st.builds(
+            "/v1/leaderboards/{}/held/{}/{}".format,
+            st.sampled_from([PAST, *BOARDS]),
+            strangers.map(STRANGERS_HOLD.format),
+            st.sampled_from(["release", "reject"]),
+        ),
+        st.just({}),
+        headers,
+    ),
+    st.tuples(
+        st.sampled_from(["DELETE", "POST"]),
+        st.builds("/v1/keys/{}{}".format, strangers.map(STRANGERS_KEY.format), st.sampled_from(["", "/rotate"])),
         st.sampled_from([{}, {"grace_seconds": 0}]),
         headers,
     ),
@@ -363,6 +414,7 @@ def test_no_crafted_request_reads_or_changes_another_project(attacked, sender, s
     for (method, pattern, body, extra), session in sent:
         data = None if method in ("GET", "DELETE") else body
         path = _strangers_key(lambda found: others[int(found[1])].key_id, pattern)
+        path = _strangers_hold(lambda found: others[int(found[1])].hold_id, path)
         answer = place.send(method, path, data, extra, session=session)
         # No worker promises a snapshot, or the ledger of a moment ago, in time: 503 is all it may be, of those alone.
         late = answer.status == 503 and ("/standings" in path or "/history/" in path)
