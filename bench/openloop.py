@@ -60,12 +60,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | None) -> Result:
     """Send every request when it is due, on the next free connection, and wait for all answers."""
-    idle = [_connected(address) for _ in range(CONNECTIONS)]
     gap, total, clock = (1 / rate if rate else 0.0), len(requests), time.perf_counter
-    by_number = {connection.fileno(): connection for connection in idle}
+    by_number: dict[int, socket.socket] = {}
     poller = select.epoll()
-    for number in by_number:
-        poller.register(number, select.EPOLLIN)
+
+    def connected() -> socket.socket:
+        connection = socket.create_connection(address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        by_number[connection.fileno()] = connection
+        poller.register(connection, select.EPOLLIN)
+        return connection
+
+    idle = [connected() for _ in range(CONNECTIONS)]
     due_of: dict[socket.socket, float] = {}
     partial: dict[socket.socket, bytes] = {}
     latencies: list[float] = []
@@ -92,13 +98,10 @@ def drive(address: tuple[str, int], requests: Sequence[bytes], *, rate: float | 
         for number, _events in ready:
             connection = by_number[number]
             if connection not in due_of:  # the server ended one that had nothing to do for long
-                poller.unregister(number)
-                idle.remove(connection)
+                idle.remove(by_number.pop(number))
+                poller.unregister(connection)
                 connection.close()
-                idle.insert(0, fresh := _connected(address))
-                del by_number[number]
-                by_number[fresh.fileno()] = fresh
-                poller.register(fresh.fileno(), select.EPOLLIN)
+                idle.insert(0, connected())
                 continue
             data = partial.pop(connection, b"") + _receive(connection)
             if not whole(data):
@@ -123,12 +126,6 @@ def ask(address: tuple[str, int], request: bytes) -> bytes:
         while not whole(answer):
             answer += _receive(connection)
     return answer.partition(b"\r\n\r\n")[2]
-
-
-def _connected(address: tuple[str, int]) -> socket.socket:
-    connection = socket.create_connection(address)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def _receive(connection: socket.socket) -> bytes:
