@@ -91,3 +91,10 @@ async def once_in_the_ledger(world, *, entries):
     """Every member came into the ledger by one event."""
     found = await world.one("SELECT count(*), count(DISTINCT event_id), count(DISTINCT member) FROM score_events")
     assert found == (entries, entries, entries)
+
+
+async def whole(world, made, source):
+    """The source's members are on the board as it ranks them, descending, and each is in the ledger once."""
+    assert await on_board(world, made) == ranked(source)
+    await verified(world, entries=len(source))
+    await once_in_the_ledger(world, entries=len(source))

@@ -1,6 +1,7 @@
 """Chunks that go on a board without the script: the same comes of them, and only where nobody else wrote."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from leaderboard.store.redis import keys
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import decode_all
 from leaderboard.store.redis.imports import SCRIPTED
-from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
+from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified, whole
 from support.proxy import Proxy
 from support.world import leaderboard
 
@@ -50,18 +51,10 @@ async def redis(redis_url):
         assert redis.was_met
 
 
-class Counted:
-    """How many transactions were begun and executed, and how many scripts run, since it was made."""
-
-    def __init__(self, world):
-        self._world = world
-        self._before = None
-
-    async def since(self):
-        stats = await self._world.redis.info("commandstats")
-        now = [stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("watch", "exec", "evalsha")]
-        before, self._before = self._before or now, now
-        return tuple(after - earlier for earlier, after in zip(before, now, strict=True))
+async def calls(world):
+    """How many transactions were begun and executed so far, and how many scripts run."""
+    stats = await world.redis.info("commandstats")
+    return Counter({name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("watch", "exec", "evalsha")})
 
 
 async def left_by(world, made):
@@ -95,10 +88,10 @@ async def test_they_leave_what_the_script_leaves(world, members, order, tie):
         if key == "scripted":
             await world.redis.hset(keys.importing(made.namespace), "alone", "")
         await world.redis.expire(keys.importing(made.namespace), 1_000)
-        counted = Counted(world)
-        await counted.since()
+        before = await calls(world)
         await (await importer(world, source, board=board)).run(quiet)
-        assert await counted.since() == ((4, 4, 0) if key == "alone" else (0, 0, 7))
+        done = await calls(world) - before
+        assert done == (Counter(watch=4, exec=4) if key == "alone" else Counter(evalsha=7))
         assert await world.redis.ttl(keys.importing(made.namespace)) > 29 * 86_400
         alone = await world.redis.hget(keys.importing(made.namespace), "alone")
         assert alone == (b"1/1992" if key == "alone" else b"")
@@ -124,10 +117,8 @@ async def test_another_that_does_the_same_work_meanwhile_leaves_nothing_to_do(wo
     other = await importer(world, source)
     redis.meanwhile(lambda: other.run(quiet))
     assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
-    assert await on_board(world, made) == ranked(source)
     async with world.worker():
-        await verified(world, entries=2_000)
-        await once_in_the_ledger(world, entries=2_000)
+        await whole(world, made, source)
 
 
 async def test_one_that_is_forgotten_meanwhile_begins_anew(world, redis, members):
@@ -155,9 +146,7 @@ async def test_a_connection_that_is_lost_meanwhile_loses_and_repeats_nothing(wor
     redis.meanwhile(lambda: world.redis.client_kill_filter(_type="normal", skipme=True))
     async with world.worker():
         assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
-        assert await on_board(world, made) == ranked(source)
-        await verified(world, entries=2_000)
-        await once_in_the_ledger(world, entries=2_000)
+        await whole(world, made, source)
 
 
 async def test_an_answer_that_is_lost_was_no_chunk_too_many(world, redis_url, members):
@@ -174,9 +163,7 @@ async def test_an_answer_that_is_lost_was_no_chunk_too_many(world, redis_url, me
         assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
         await cut[0]
         assert proxy.swallowed > 0
-        assert await on_board(world, made) == ranked(source)
-        await verified(world, entries=2_000)
-        await once_in_the_ledger(world, entries=2_000)
+        await whole(world, made, source)
 
 
 async def test_a_change_of_the_rules_meanwhile_costs_one_transaction_and_no_more(world, redis, members):
@@ -184,10 +171,9 @@ async def test_a_change_of_the_rules_meanwhile_costs_one_transaction_and_no_more
     source = members(2_000)
     redis.meanwhile(lambda: world.apply(leaderboard(publicRead=True)))
     await stopped_at(world, await importer(world, source, redis=redis), 2 * SCRIPTED)
-    counted = Counted(world)
-    await counted.since()
+    before = await calls(world)
     assert (await (await importer(world, source, redis=redis)).run(quiet)).added == 2_000
-    assert await counted.since() == (3, 3, 0)
+    assert await calls(world) - before == Counter(watch=3, exec=3)
     assert await on_board(world, made) == ranked(source)
 
 
@@ -203,10 +189,8 @@ async def test_a_rebuild_meanwhile_begins_the_import_anew(world, redis, members)
     redis.meanwhile(rebuilt)
     done = await (await importer(world, source, redis=redis)).run(quiet)
     assert (done.added, done.same) == (2_000, 0)
-    assert await on_board(world, made) == ranked(source)
     async with world.worker():
-        await verified(world, entries=2_000)
-        await once_in_the_ledger(world, entries=2_000)
+        await whole(world, made, source)
 
 
 async def test_a_redis_without_memory_takes_a_chunk_whole_or_not_at_all(world, redis, members):

@@ -14,7 +14,7 @@ from leaderboard.store.redis import keys
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.imports import SCRIPTED, Imports
-from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified
+from support.moving import after, importer, on_board, once_in_the_ledger, quiet, ranked, stopped_at, verified, whole
 from support.proxy import Proxy
 from support.world import eventually, leaderboard
 
@@ -46,9 +46,7 @@ async def test_cut_connections_lose_and_repeat_nothing(world, redis_url, members
         await redis.aclose()
         await eventually(world._empty)
         assert (done.added, done.kept, done.same) == (15_000, 0, 0)
-        assert await on_board(world, made) == ranked(source)
-        await verified(world, entries=15_000)
-        await once_in_the_ledger(world, entries=15_000)
+        await whole(world, made, source)
 
 
 async def test_a_full_outbox_makes_it_wait_and_fails_nothing(world, members):
@@ -185,9 +183,7 @@ async def test_a_redis_that_lost_all_and_was_restored_is_begun_anew_without_doub
         assert await rebuild.rebuild(world.pool, world.redis, await world.place()) == after(4)
         done = await (await importer(world, source)).run(quiet)
         assert (done.added, done.same) == (2_000 - after(4), after(4))
-        assert await on_board(world, made) == ranked(source)
-        await verified(world, entries=2_000)
-        await once_in_the_ledger(world, entries=2_000)
+        await whole(world, made, source)
 
 
 async def test_live_writes_and_an_import_do_not_lose_each_other(world, members):
