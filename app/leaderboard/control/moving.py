@@ -1,13 +1,14 @@
 """Moving in and out: a source's members onto a board, a board compared with a source, a board written out.
 
 An import goes chunk by chunk, the best members first. What puts a chunk on the board appends its events to the outbox
-and writes down how far the import is, in one step of Redis. So the importer may be killed anywhere: the
-same command goes on where it was. See docs/adr/0014-moving-in.md.
+and writes down how far the import is, in one step of Redis. So the importer may be killed anywhere: the same command
+goes on where it was. See docs/adr/0014-moving-in.md.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from redis.asyncio import Redis
@@ -110,7 +111,7 @@ class Importer:
                 # Half at a time, so that chunks come one after another: Redis takes a tenth to a third less for them
                 # than for as many with pauses between, after which nothing is in the caches of its core (ADR 0014).
                 del waiting[: IN_FLIGHT // 2 + 1]
-            done = await self._insist(lambda at=at, alone=alone: self._step(at, alone=alone), at, say)  # type: ignore[misc]
+            done = await self._insist(partial(self._step, at, alone=alone), at, say)
             if done is None:
                 say(at, "waiting: the outbox is full, is a worker running (`leaderboard work`)?")
                 await asyncio.sleep(_PAUSE_SECONDS)

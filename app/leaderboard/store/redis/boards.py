@@ -18,6 +18,7 @@ from leaderboard.domain.bounds import Bounds
 from leaderboard.domain.tiers import Tier
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.errors import BoardUnavailable, RedisUnavailable, UnexpectedReply, redis_failures
+from leaderboard.store.redis.events import update_id
 from leaderboard.store.redis.scripts import Script
 
 ORDER_CHARS = 12
@@ -213,7 +214,7 @@ class BoardAdmin:
 
     async def delete(self, board_key: str, *, event_id_nonce: str, event_counter: int) -> bool:
         """Delete the board with its event in one step; False when there was none. Repeatable."""
-        event_id = f"{event_id_nonce}{event_counter:014x}00"
+        event_id = update_id(event_id_nonce, event_counter)
         return bool(await self._run(scripts.DELETE, board_key, [event_id], also=keys.gains(board_key)))
 
     async def reset(

@@ -73,6 +73,11 @@ class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True):
     user: str
 
 
+def update_id(nonce: str, counter: int) -> str:
+    """Return the id of an update or another event of its own, as an entry has it."""
+    return f"{nonce}{counter:014x}00"
+
+
 class EventIds:
     """Makes the identities of events: a random boot nonce and a counter, so that no two processes ever agree."""
 
@@ -90,7 +95,7 @@ class EventIds:
 
     def text(self, number: int) -> str:
         """Return the id of the update that has this number, as an entry has it."""
-        return f"{self.nonce}{number:014x}00"
+        return update_id(self.nonce, number)
 
 
 def import_entry(

@@ -25,7 +25,7 @@ CHUNK = 500
 Redis 7% more each: a transaction wakes it five times."""
 SCRIPTED = 250
 """Of them the script takes these, in about 2 ms. At most 255, which is what one trim can take back."""
-_KEPT_SECONDS = 2_592_000  # 30 days; import.lua has the same
+_KEPT_SECONDS = 2_592_000  # 30 days
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +118,8 @@ class Imports:
         names = [plan.board_key, keys.meta(plan.board_key), keys.order(plan.board_key), keys.OUTBOX]
         names.append(keys.importing(plan.board_key))
         args: list[Any] = [self._outbox_max, self._ids.nonce, first, plan.board_id, plan.season]
-        args += [plan.id, at, plan.total, "o" if plan.overwrite else "", plan.source, *users, *map(repr, scores)]
+        args += [plan.id, at, plan.total, "o" if plan.overwrite else "", plan.source, _KEPT_SECONDS]
+        args += [*users, *map(repr, scores)]
         reply: Any = await scripts.run(self._redis, scripts.IMPORT, names, args)
         if isinstance(reply, bytes):
             return reply.decode()

@@ -1,7 +1,8 @@
 -- Puts one chunk of an import on the board: members that are not there yet, and such as are there where the rule says so.
 -- KEYS[5]: the import's progress, in the same step, so that a chunk is applied once however often it is sent.
 -- ARGV: outbox bound, nonce, event counter of the first member, board id, season, import id, how many members came
--- before this chunk, how many the import has, 'o' to overwrite, what the source is, and then all users and all scores.
+-- before this chunk, how many the import has, 'o' to overwrite, what the source is, for how many seconds the progress is
+-- kept, and then all users and all scores.
 -- Returns a word where nothing was done, else {members done so far, id of the chunk's entry in the outbox or '', 1 where
 -- the import is alone on its board}; without an entry also where what is done are not the members before this chunk.
 if meta[1] ~= ARGV[4] or (call('HGET', KEYS[2], 'season') or '1') ~= ARGV[5] then return 'board-changed' end
@@ -19,9 +20,8 @@ if ours then alone = progress[10] == place() else alone = call('ZCARD', KEYS[1])
 if at ~= tonumber(ARGV[7]) then return {at, '', alone and 1 or 0} end
 if call('XLEN', KEYS[4]) >= tonumber(ARGV[1]) then return 'outbox-full' end
 
-local USERS, count = 10, (#ARGV - 10) / 2
+local USERS, count = 11, (#ARGV - 11) / 2
 local SCORES = USERS + count
-
 local known
 if tie == 'f' then
   known = call('HMGET', KEYS[3], unpack(ARGV, USERS + 1, SCORES))
@@ -86,5 +86,5 @@ at = at + count
 call('HSET', KEYS[5], 'alone', alone and place() or '', 'at', at,
   'added', (progress[4] or 0) + number - replaced, 'replaced', (progress[5] or 0) + replaced,
   'same', (progress[6] or 0) + same, 'kept', (progress[7] or 0) + kept, 'trimmed', (progress[8] or 0) + trimmed)
-call('EXPIRE', KEYS[5], 2592000)
+call('EXPIRE', KEYS[5], ARGV[11])
 return {at, entry, alone and 1 or 0}
