@@ -123,13 +123,21 @@ class Log:
         """Return the last lines of `name`, at most 40."""
         return "\n".join(self._tails.get(name, ()))
 
+    def settle(self, name: str) -> None:
+        """Wait a moment for what processes `name` that ended still had in their pipes."""
+        self._join([thread for thread in self._threads if thread.name == f"log-{name}"])
+
     def close(self) -> None:
         """Wait a moment for what ended processes still had in their pipes, then close the file."""
-        deadline = time.monotonic() + 2
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._join(self._threads)
         with self._lock:
             self._file.close()
+
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        # Not for ever: what a process left behind may hold its pipe open.
+        deadline = time.monotonic() + 2
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _pump(self, name: str, reading: int, tail: deque[str]) -> None:
         with os.fdopen(reading, "rb") as pipe:
@@ -235,6 +243,8 @@ class Child:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
+        if code is not None:
+            self._log.settle(self.name)
         lines = self._log.tail(self.name)
         return f"{self.name} {how}" + (f"; its last lines:\n{lines}" if lines else "")
 
