@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `visits`; importlib mode leaves sys.path alone
 
@@ -17,6 +17,9 @@ from support.platform import Platform, served_platform
 from support.programs import say_to
 from support.servers import PostgresServer
 from support.tenants import Tenant, make_tenant
+
+SOON_MS = 30_000
+"""How long a page has until it shows what a test expects of it."""
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +36,8 @@ def chromium(chromium_path: str) -> Iterator[Browser]:
     # Of the module, not the session: while Playwright's synchronous API is started, this thread has a running event
     # loop, and no other test could start its own.
     with sync_playwright() as playwright:
+        # The machine may be busy, and a stream pauses before it is opened again; nothing is claimed of how soon it is.
+        expect.set_options(timeout=SOON_MS)
         browser = playwright.chromium.launch(executable_path=chromium_path, args=list(ARGUMENTS))
         yield browser
         browser.close()

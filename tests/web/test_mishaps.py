@@ -50,7 +50,7 @@ def rotate_at_once(served, visit, only_key):
     def rotate(meanwhile=lambda: None):
         def answer_late(route):
             answer = route.fetch()
-            assert wait_until(lambda: ended(served, only_key), seconds=5, pause=0.05)
+            assert wait_until(lambda: ended(served, only_key), seconds=20, pause=0.05)
             meanwhile()
             route.fulfill(response=answer)
 

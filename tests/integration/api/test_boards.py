@@ -213,7 +213,7 @@ def test_usage_counts_requests_updates_and_refusals(new_tenant, connect):
     assert (datetime.fromisoformat(first["to"]) - datetime.fromisoformat(first["from"])).days == 29
     updates = [{"leaderboard": "global", "user": f"u{n}", "increment": 1} for n in range(5)]
     assert wait_until(
-        lambda: client.post("/v1/scores/batch", {"updates": updates}).status == 200, seconds=10, pause=0.1
+        lambda: client.post("/v1/scores/batch", {"updates": updates}).status == 200, seconds=90, pause=0.1
     )
     assert wait_until(lambda: client.get("/v1/leaderboards").status == 429, seconds=90, pause=0)
 
