@@ -46,4 +46,10 @@ async def redis_failures() -> AsyncIterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise RedisUnavailable(f"Redis did not do it: {error}") from error
+        raise RedisUnavailable(f"Redis did not do it: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """What Redis said; of a pipeline without the command, which redis-py puts first and which may have user ids."""
+    _, pipelined, said = str(error).rpartition(" of pipeline caused error: ")
+    return said.strip("(),'\"") if pipelined else said
