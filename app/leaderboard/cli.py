@@ -39,7 +39,6 @@ from leaderboard.domain.errors import DomainError
 from leaderboard.domain.names import user_id
 from leaderboard.domain.signatures import Signed
 from leaderboard.local import up as local
-from leaderboard.local.up import DEFAULT_DATA
 from leaderboard.standings import StandingsError
 from leaderboard.store.postgres.pool import DatabaseUnavailable, Pool, open_pool
 from leaderboard.store.redis.errors import RedisFailure
@@ -125,12 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("--user", required=True, metavar="USER", help="the member; - reads the id from stdin")
     _add_standings(command)
     for sub in (apply, verify, rebuilding, importing, exporting, revoke, offer, erased, checking):
-        sub.add_argument(
-            "--data",
-            type=Path,
-            default=DEFAULT_DATA,
-            help="the data folder of `leaderboard up`, used where LEADERBOARD_* is not set (default: %(default)s)",
-        )
+        cli_moving.add_data(sub)
     return parser
 
 
@@ -284,10 +278,10 @@ def read_documents(files: Sequence[str]) -> list[Document]:
                 if not isinstance(document, dict):
                     raise Refused(f"{name}: document {number}: must be a mapping with apiVersion, kind, metadata, spec")
                 found.append(documents.parse(document))
-        except yaml.YAMLError as error:
-            raise Refused(f"{name}: document {number + 1}: not YAML: {error}") from error
         except DomainError as error:
             raise Refused(f"{name}: document {number}: {error}") from error
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no month has
+            raise Refused(f"{name}: document {number + 1}: not YAML: {error}") from error
     if not found:
         raise Refused(f"no documents in {', '.join(files)}")
     return sorted(found, key=lambda document: isinstance(document, LeaderboardDocument))
@@ -414,12 +408,18 @@ def _offer(args: argparse.Namespace) -> int:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a time is written as 2026-01-31T09:00:00Z") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _erasure_id(text: str) -> UUID:
-    return UUID(text)
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("the id of an erasure has 32 hexadecimal digits") from None
 
 
 def _erasures(args: argparse.Namespace) -> int:

@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
-from leaderboard.config import Config
+from leaderboard.config import Config, check_redis_url
 from leaderboard.control import moving, rebuild
 from leaderboard.domain.boards import ScoreUpdate
 from leaderboard.domain.moving import Diff, Roster, UnreadableSource, read_csv, read_nakama
 from leaderboard.domain.scores import plain
+from leaderboard.files import whole
+from leaderboard.local.up import DEFAULT_DATA
 from leaderboard.store.postgres.boards import PlacedBoard
 from leaderboard.store.postgres.pool import Pool
 from leaderboard.store.redis import podium
@@ -48,6 +50,17 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     from_nakama.add_argument("--expiry", metavar="TIME", help="the expiry_time, where there are records of several")
     for sub in (from_csv, from_podium, from_nakama):
         _add_options(sub, defaults=False)
+        add_data(sub, default=argparse.SUPPRESS)
+
+
+def add_data(parser: argparse.ArgumentParser, *, default: Path | str = DEFAULT_DATA) -> None:
+    """Add `--data`, which every command on a running platform takes."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=default,
+        help=f"the data folder of `leaderboard up`, used where LEADERBOARD_* is not set (default: {DEFAULT_DATA})",
+    )
 
 
 def _add_options(parser: argparse.ArgumentParser, *, defaults: bool) -> None:
@@ -69,11 +82,21 @@ def _add_options(parser: argparse.ArgumentParser, *, defaults: bool) -> None:
         "--overwrite", action="store_true", default=default(False), help="replace the scores of who is on the board"
     )
     parser.add_argument(
-        "--skip-bad", type=int, metavar="N", default=default(0), help="go on although up to N lines cannot be taken (0)"
+        "--skip-bad",
+        type=_count,
+        metavar="N",
+        default=default(0),
+        help="go on although up to N lines cannot be taken (0)",
     )
     parser.add_argument(
         "--restart", action="store_true", default=default(False), help="forget an import that was not finished"
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("a number of lines, 0 or more")
+    return int(text)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -109,15 +132,18 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
         ids=EventIds(os.urandom(8)),
         outbox_max=config.outbox_max,
     )
-    before = await importer.begin(restart=args.restart and not args.dry_run)
-    if args.dry_run:
-        _print_plan(await moving.compare(redis, place, roster), before, roster, place, overwrite=args.overwrite)
-        return 0
+    # A dry run with --restart asks for nothing that is under way, and forgets nothing.
+    before = None if args.dry_run and args.restart else await importer.begin(restart=args.restart)
+    finished = before is not None and before.done
+    if args.dry_run or (args.overwrite and not finished):
+        diff = await moving.compare(redis, place, roster)
+        if args.overwrite and not finished:
+            _refuse_crowd(diff, roster, place)
+        if args.dry_run:
+            _print_plan(diff, before, roster, place, overwrite=args.overwrite)
+            return 0
     if before is not None:
-        where = (
-            "is finished already" if before.done else f"goes on where it was: {before.at:,} of {before.total:,} done"
-        )
-        print(f"the import of {source} {where}")
+        print(f"the import of {source} {_where(before)}")
     with _progress(roster.wanted, sys.stderr) as say:
         _print_outcome(await importer.run(say), place)
     return _print_diff(await moving.compare(redis, place, roster))
@@ -126,6 +152,7 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
 async def _read(args: argparse.Namespace, roster: Roster, config: Config) -> str:
     """Fill the roster; return what the source is, for people."""
     if args.source == "podium":
+        check_redis_url(args.from_redis, name="--from-redis")
         url = urlsplit(args.from_redis)
         await podium.read(
             args.from_redis,
@@ -151,11 +178,12 @@ async def _read(args: argparse.Namespace, roster: Roster, config: Config) -> str
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[TextIO]:
     # What is not UTF-8 becomes a lone surrogate, which no user id may have: its line is reported, not the whole file.
+    # Windows's programs begin UTF-8 with a byte order mark.
     if name == "-":
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
         yield sys.stdin
         return
-    with Path(name).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield file
 
 
@@ -201,6 +229,23 @@ def _print_source(roster: Roster, source: str, *, allowed: int) -> bool:
     return roster.rejected <= allowed
 
 
+def _where(before: Progress) -> str:
+    if before.done:
+        return "is finished already, and nothing of it is done again; --restart does all of it again"
+    return f"goes on where it was: {before.at:,} of {before.total:,} done"
+
+
+def _refuse_crowd(diff: Diff, roster: Roster, place: PlacedBoard) -> None:
+    """Refuse to replace scores where members fall off meanwhile: who had a better one before would push others off."""
+    bound, members = roster.spec.max_entries, len(roster) + diff.extra
+    if bound and members > bound and diff.different:
+        raise Refused(
+            f"nothing was done. Board and source have {members:,} members together, the board keeps {bound:,}, and "
+            f"{diff.different:,} have another score there: until theirs are replaced they might push off who should "
+            f"stay. Set the board's max_entries to {members:,} or more, import, and set it back, which drops the worst"
+        )
+
+
 def _print_plan(diff: Diff, before: Progress | None, roster: Roster, place: PlacedBoard, *, overwrite: bool) -> None:
     add = min(diff.missing, roster.wanted)
     replaced = diff.different if overwrite else diff.better if place.board.spec.score_update is ScoreUpdate.BEST else 0
@@ -209,8 +254,8 @@ def _print_plan(diff: Diff, before: Progress | None, roster: Roster, place: Plac
         f"  {diff.different - replaced:,} would keep the other score that they have, {diff.same:,} are as in the source"
     )
     print(f"  {diff.extra:,} are on the board only, and stay")
-    if before is not None and not before.done:
-        print(f"  an import of this source stands at {before.at:,} of {before.total:,}; it would go on there")
+    if before is not None:
+        print(f"  an import of this source {_where(before)}")
     print("nothing was done")
 
 
@@ -236,28 +281,37 @@ def _print_diff(diff: Diff) -> int:
 async def run_export(args: argparse.Namespace, pool: Pool, redis: Redis) -> int:
     """Do what `leaderboard export` was asked; return the exit code."""
     place = await rebuild.find(pool, args.board.replace(":", "/"))
-    before = await moving.version(redis, place)
-    count = 0
     try:
-        # Not over a file that is there: it may be the only copy of an earlier board.
-        with (
-            contextlib.nullcontext(sys.stdout)
-            if args.output is None
-            else args.output.open("x", encoding="utf-8", newline="") as file
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("rank", "user", "score"))
-            async for line in moving.lines(redis, place):
-                writer.writerow((line.rank, line.member, repr(plain(line.score))))
-                count += 1
+        if args.output is None:
+            count, still = await _write(redis, place, sys.stdout)
+        else:
+            with whole(args.output) as part, part.open("w", encoding="utf-8", newline="") as file:
+                count, still = await _write(redis, place, file)
     except OSError as error:
         raise Refused(f"{args.output or 'stdout'}: cannot be written: {error.strerror}") from error
     if args.output is not None:
         print(f"{args.output}: {count:,} members of {place.path}")
-    if await moving.version(redis, place) != before:
+    if not still:
         print(
             "note: the board was written to meanwhile, so the file is not of one moment: who moved may be in it twice "
             "or not at all. Suspend the board first (`suspend: true`) for an exact copy",
             file=sys.stderr,
         )
     return 0
+
+
+async def _write(redis: Redis, place: PlacedBoard, file: TextIO) -> tuple[int, bool]:
+    """Write the board; return how many members it had, and whether nobody wrote to it meanwhile.
+
+    Raises Refused where at the end it was not the board any more that it was; OSError of the file.
+    """
+    before, count = await moving.version(redis, place), 0
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("rank", "user", "score"))
+    async for line in moving.lines(redis, place):
+        writer.writerow((line.rank, line.member, repr(plain(line.score))))
+        count += 1
+    after = await moving.version(redis, place)
+    if before is None or after is None or before[0] != after[0]:
+        raise Refused(f"{place.path} was reset, rebuilt or lost meanwhile, after {count:,} members: run it again")
+    return count, before == after

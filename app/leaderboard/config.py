@@ -8,6 +8,7 @@ stops the process with the variable's name and what it should be.
 import os
 from collections.abc import Mapping
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -117,12 +118,31 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     config = converted(given, Config, prefix=PREFIX)
     if len(config.pepper) < 32:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
+    check_redis_url(config.redis_url, name=f"{PREFIX}REDIS_URL")
     signing_key({f"{PREFIX}SIGNING_KEY": config.signing_key})
     for field, value in ((name, getattr(config, name)) for name in config.__struct_fields__):
         least = _LEAST.get(field)
         if least is not None and not value >= least:  # false for NaN too
             raise ConfigError(f"{PREFIX}{field.upper()} must be {least} or more, got {value}")
     return config
+
+
+def check_redis_url(url: str, *, name: str) -> None:
+    """Raise ConfigError for what is no URL of a Redis, or would be read as that of another database.
+
+    The message calls the URL `name` and shows nothing of it, which may be part of a password.
+    """
+    try:
+        parts = urlsplit(url)
+        unix, database = parts.scheme == "unix", parts.path.strip("/")
+        fits = parts.scheme in ("redis", "rediss") and (not database or database.isdecimal()) and parts.port != 0
+    except ValueError:  # a port that is no number: mostly the rest of a password
+        unix = fits = False
+    if not (unix or fits) or parts.fragment:
+        raise ConfigError(
+            f"{name} must be redis://[[user]:password@]host[:port][/database], with rediss:// for TLS; in a password "
+            "/ ? # [ ] and % are written as % and two hexadecimal digits, as %2F for /"
+        )
 
 
 def signing_key(environ: Mapping[str, str] = os.environ) -> str:

@@ -7,7 +7,6 @@ the one in a document says only who it claims to be from.
 
 import http.client
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -22,6 +21,7 @@ from leaderboard.domain.errors import DomainError
 from leaderboard.domain.keys import parse_key
 from leaderboard.domain.scores import plain
 from leaderboard.domain.signatures import Signed
+from leaderboard.files import whole
 from leaderboard.store.postgres.seasons import Final, Seal, Sealed
 
 PAGE = 1_000
@@ -226,11 +226,8 @@ def export(signed: Signed, entries: Iterable[Line], to: Path) -> None:
 
     Holds a page at a time. Entries that are not what `signed` says are not kept.
     """
-    if to.exists():
-        raise StandingsError(f"{to} is there already: name another file, or remove it")
-    part = to.with_name(f"{to.name}.part")
     try:
-        with part.open("wb") as file:
+        with whole(to) as part, part.open("wb") as file:
             file.write(_encode(signed) + b"\n")
 
             def passing() -> Iterator[Line]:
@@ -239,10 +236,5 @@ def export(signed: Signed, entries: Iterable[Line], to: Path) -> None:
                     yield line
 
             check_entries(signed, seal(passing()))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(to)
     except OSError as error:
-        raise StandingsError(f"{to} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise StandingsError(f"{to} cannot be written: {error.strerror}") from error

@@ -47,6 +47,34 @@ def test_a_wrong_value_is_refused_with_its_variable(name, value):
     assert name in str(refused.value).upper()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://h:6379/0",
+        "redis://:hidden/x@h:6379/0",
+        "redis://:hidden#x@h:6379/0",
+        "redis://:hidden?x@h:6379/0",
+        "redis://:hid[den@h:6379/0",
+        "redis://h:6379/daily",
+        "redis://h:0/0",
+        "redis://h:99999/0",
+    ],
+)
+def test_what_is_no_redis_url_is_refused_and_not_shown(url):
+    with pytest.raises(ConfigError, match="LEADERBOARD_REDIS_URL must be redis://") as refused:
+        load(GIVEN | {"LEADERBOARD_REDIS_URL": url})
+    assert "hid" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://h/", "rediss://u:p%2Fw@h:6380/2?ssl_ca_certs=/ca.pem", "redis://[::1]:6379/0", "unix:///x"],
+)
+def test_redis_urls(url):
+    assert load(GIVEN | {"LEADERBOARD_REDIS_URL": url}).redis_url == url
+
+
 def test_a_wrong_signing_key_is_not_shown():
     with pytest.raises(ConfigError, match="leaderboard signing-key") as refused:
         load(GIVEN | {"LEADERBOARD_SIGNING_KEY": "hidden"})

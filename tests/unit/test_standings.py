@@ -202,7 +202,7 @@ def test_entries_that_do_not_fit_are_not_kept(tmp_path):
 
 def test_a_file_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "document").write_text("mine")
-    with pytest.raises(StandingsError, match="is there already"):
+    with pytest.raises(StandingsError, match="there is one already"):
         standings.export(signed(ENTRIES), ENTRIES, tmp_path / "document")
     assert (tmp_path / "document").read_text() == "mine"
     with pytest.raises(StandingsError, match="cannot be written"):

@@ -50,7 +50,7 @@ def in_range(score: float, *, rule: ScoreUpdate) -> float:
 
 
 class Roster:
-    """The members a source has for one board. `rejected` counts what could not be taken, `examples` says why.
+    """The members a source has for one board. `rejected` counts lines that could not be taken, `examples` says why.
 
     `notes` are for people: what of the source is not kept.
     """
@@ -105,9 +105,9 @@ class Roster:
             self._scores[at] = score
         return at is not None
 
-    def reject(self, where: str, why: str) -> None:
-        """Count something that cannot be taken."""
-        self.rejected += 1
+    def reject(self, where: str, why: str, *, lines: int = 1) -> None:
+        """Count what cannot be taken: so many `lines` of a file, or one member."""
+        self.rejected += lines
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{where}: {why}")
 
@@ -320,7 +320,7 @@ def _rows(lines: Iterable[str], roster: Roster) -> tuple[list[str], Iterator[tup
         raise UnreadableSource("the file is empty") from None
     except csv.Error as error:
         raise UnreadableSource(f"the first line is not CSV: {error}") from error
-    header = [name.removeprefix("\ufeff").strip() for name in header]
+    header = [name.strip() for name in header]
 
     def rows() -> Iterator[tuple[str, list[str]]]:
         while True:
@@ -330,12 +330,14 @@ def _rows(lines: Iterable[str], roster: Roster) -> tuple[list[str], Iterator[tup
             except StopIteration:
                 return
             except csv.Error as error:
-                roster.reject(_where(before, reader.line_num), f"not CSV: {error}")
+                lines = max(1, reader.line_num - before + 1)
+                roster.reject(_where(before, reader.line_num), f"not CSV: {error}: is a quote not closed?", lines=lines)
                 continue
             where = _where(before, reader.line_num)
             if reader.line_num > before:
                 # No user has a line break, and metadata as COPY writes it neither: a quote was left open.
-                roster.reject(where, "one row over several lines: is a quote not closed?")
+                lines = reader.line_num - before + 1
+                roster.reject(where, "one row over several lines: is a quote not closed?", lines=lines)
             elif len(row) != len(header):
                 if row:
                     roster.reject(where, f"{len(row)} fields where the header has {len(header)}")

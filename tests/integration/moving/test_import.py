@@ -1,10 +1,9 @@
 """`leaderboard import` on real stores: what is on the board, in the ledger and in the report afterwards."""
 
-import re
-
 import pytest
+from redis import Redis
 
-from leaderboard.control import rebuild
+from leaderboard.control import moving, rebuild
 from leaderboard.store.redis import keys
 from support.moving import on_board, once_in_the_ledger, verified
 from support.world import leaderboard
@@ -106,6 +105,38 @@ async def test_a_bounded_board_takes_the_best(world, members, csv_file, leaderbo
     await verified(world, entries=400)
 
 
+async def test_scores_are_not_replaced_where_members_might_be_pushed_off(world, csv_file, leaderboard_cli, worker):
+    made = await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=2))
+    await world.update(made.namespace, ("cy", "s100"), ("dee", "s50"))
+    file = csv_file([("ann", 10), ("bob", 9), ("cy", 1)])
+    for more in ((), ("--dry-run",)):
+        said = leaderboard_cli("import", *BOARD, "--overwrite", *more, "csv", file, code=1)
+        assert "4 members together, the board keeps 2, and 1 have another score there" in said
+        assert "max_entries to 4 or more" in said
+    assert await on_board(world, made) == [("cy", 100), ("dee", 50)]
+    # What it says to do instead.
+    await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=4))
+    leaderboard_cli("import", *BOARD, "--overwrite", "csv", file, code=1)  # one on the board is extra
+    again = leaderboard_cli("import", *BOARD, "--overwrite", "csv", file, code=1)
+    assert "is finished already, and nothing of it is done again; --restart does all of it again" in again
+    await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=2))
+    assert await on_board(world, made) == [("dee", 50), ("ann", 10)]
+    await verified(world, entries=2)
+
+
+async def test_who_falls_off_does_so_when_the_others_come(world, members, csv_file, leaderboard_cli, start_worker):
+    made = await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=400))
+    await world.update(made.namespace, *((f"old-{number}", f"s{-1e10 - number}") for number in range(400)))
+    leaderboard_cli("import", *BOARD, "csv", csv_file(members(250)), code=1)  # the rest of the old are extra
+    stamps = {}
+    for entry, _ in await world.redis.xrange(keys.OUTBOX):
+        stamp, _, number = entry.partition(b"-")
+        stamps.setdefault(stamp, []).append(int(number))
+    assert list(range(251)) in [[number - of[0] for number in of] for of in stamps.values()]
+    start_worker()
+    await verified(world, entries=400)
+
+
 async def test_bad_lines_are_named_and_nothing_is_done_unless_they_may_be_skipped(
     world, tmp_path, leaderboard_cli, worker
 ):
@@ -127,21 +158,21 @@ async def test_bad_lines_are_named_and_nothing_is_done_unless_they_may_be_skippe
         "line 9: user must be 1-128 bytes",
         "line 10: user 'eve': 'nan' is not a number",
         "lines 11-12: one row over several lines: is a quote not closed?",
-        "9 cannot be taken",
-        "nothing was done. Correct them, or leave them out: --skip-bad 9",
+        "10 cannot be taken",
+        "nothing was done. Correct them, or leave them out: --skip-bad 10",
     ):
         assert text in printed
     assert await on_board(world, made) == []
-    leaderboard_cli("import", *BOARD, "csv", file, *options, "--skip-bad", "8", code=1)
+    leaderboard_cli("import", *BOARD, "csv", file, *options, "--skip-bad", "9", code=1)
     assert await on_board(world, made) == []
-    leaderboard_cli("import", *BOARD, "csv", file, *options, "--skip-bad", "9")
+    leaderboard_cli("import", *BOARD, "csv", file, *options, "--skip-bad", "10")
     assert await on_board(world, made) == [("gus", 2.5), ("ann", 1)]
 
 
 async def test_what_cannot_be_done_says_what_to_do(world, csv_file, tmp_path, leaderboard_cli, worker):
     made = await world.apply(leaderboard())
     file = csv_file([("ann", 1)])
-    assert "--board is missing" in leaderboard_cli("import", "csv", file, code=1)
+    assert "--board is missing" in leaderboard_cli("import", "csv", file, "--data", tmp_path, code=1)
     assert "there is no leaderboard 'acme/default/none'" in leaderboard_cli(
         "import", "--board", "acme/default/none", "csv", file, code=1
     )
@@ -203,13 +234,47 @@ async def test_an_export_imported_gives_the_same_board(world, members, csv_file,
             assert len(set(ranks)) < 605
         else:
             assert ranks == list(range(1, 606))
-        assert "File exists" in leaderboard_cli(
+        assert f"{file}: cannot be written: there is one already" in leaderboard_cli(
             "export", "--board", f"acme/default/first-{number}", "--output", file, code=1
         )
     assert (await rebuild.verify(world.pool, world.redis)).same
 
 
-async def test_an_export_of_a_board_that_is_written_to_says_so(world, leaderboard_cli):
+@pytest.fixture
+def between_lines(monkeypatch, redis_url):
+    """What is put in here happens to Redis after the first line of the next export."""
+    what, real = [], moving.lines
+
+    async def lines(*args):
+        async for line in real(*args):
+            yield line
+            while what:
+                with Redis.from_url(redis_url) as redis:
+                    what.pop()(redis)
+
+    monkeypatch.setattr(moving, "lines", lines)
+    return what
+
+
+async def test_an_export_of_a_board_that_is_written_to_says_so(world, leaderboard_cli, between_lines):
     made = await world.apply(leaderboard())
     await world.update(made.namespace, ("ann", "i1"))
-    assert re.fullmatch(r"rank,user,score\n1,ann,1\n", leaderboard_cli("export", *BOARD))
+    assert leaderboard_cli("export", *BOARD) == "rank,user,score\n1,ann,1\n"
+    between_lines.append(lambda redis: redis.hincrby(keys.meta(made.namespace), "seq"))  # what every write does
+    assert "the board was written to meanwhile" in leaderboard_cli("export", *BOARD)
+
+
+async def test_an_export_is_there_whole_or_not_at_all(world, tmp_path, leaderboard_cli, between_lines):
+    made = await world.apply(leaderboard())
+    await world.update(made.namespace, ("ann", "i1"), ("bob", "i2"))
+    file = tmp_path / "global.csv"
+    file_of = ("--output", file)
+    between_lines.append(lambda redis: redis.delete(keys.meta(made.namespace)))
+    said = leaderboard_cli("export", *BOARD, *file_of, code=1)
+    assert "was reset, rebuilt or lost meanwhile, after 2 members: run it again" in said
+    assert "is not in Redis, or is being restored" in leaderboard_cli("export", *BOARD, *file_of, code=1)
+    assert list(tmp_path.iterdir()) == []
+    async with world.worker():
+        await rebuild.rebuild(world.pool, world.redis, await world.place())
+    assert f"{file}: 2 members of" in leaderboard_cli("export", *BOARD, *file_of)
+    assert file.read_text() == "rank,user,score\n1,bob,2\n2,ann,1\n"

@@ -71,8 +71,11 @@ async def test_what_a_podium_has_that_a_board_cannot_have_is_named(world, podium
     assert "has a set under the name" in leaderboard_cli("import", *BOARD, *source, "expiration-sets", code=1)
     wrong = ["podium", "--from-redis", "redis://127.0.0.1:1/0", "--leaderboard", "daily"]
     assert "Podium's Redis did not do it" in leaderboard_cli("import", *BOARD, *wrong, code=1)
-    wrong[2] = "127.0.0.1"
-    assert "--from-redis" in leaderboard_cli("import", *BOARD, *wrong, code=1)
+    for url in ("127.0.0.1", "redis://:p[ss@127.0.0.1:6379/0", "redis://:pa/ss@127.0.0.1:6379/0", f"{podium}/daily"):
+        wrong[2] = url
+        said = leaderboard_cli("import", *BOARD, *wrong, code=2)
+        assert "--from-redis must be redis://" in said
+        assert not any(part in said for part in ("p[ss", "pa/ss", "ss@", "'pa'"))
 
 
 @pytest.fixture

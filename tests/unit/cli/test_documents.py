@@ -36,6 +36,7 @@ def test_tenants_come_before_boards_whatever_the_order(tmp_path):
     [
         ((TENANT, BOARD.replace("key: b", "key: B")), "doc.yaml: document 2: Leaderboard/b: .*must match"),
         ((TENANT, "a: [1"), "doc.yaml: document 2: not YAML"),
+        ((TENANT, BOARD.replace("key: b", "key: 2026-02-30")), "doc.yaml: document 2: not YAML: day is out of range"),
         ((TENANT, "- 1\n"), "doc.yaml: document 2: must be a mapping"),
         ((TENANT, TENANT.replace("slug: acme", "slug: acme, colour: red")), "document 2: .*colour"),
         (("\n",), "no documents in"),

@@ -108,6 +108,14 @@ def test_the_earlier_line_is_ahead_among_equal_scores():
     assert [user for user, _ in taken(of_csv(text, bound=2))] == ["b", "a"]
 
 
+@pytest.mark.parametrize("ends", ["", 'q",1\n', 'q",1\nbob,2\n'])
+def test_a_quote_left_open_counts_every_line_that_it_swallowed(ends):
+    rows = [f"user-{number},{number}\n" for number in range(40_000)]
+    source = of_csv("user,score\nann,1\n" + '"b' + "".join(rows) + ends)
+    assert source.rejected + len(source) == 1 + len(rows) + ends.count("\n")
+    assert "is a quote not closed?" in source.examples[0]
+
+
 def test_a_file_without_its_columns_is_refused():
     for text in ("", "a,b\n1,2\n", "user\nann\n"):
         with pytest.raises(UnreadableSource):

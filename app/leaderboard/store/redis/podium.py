@@ -22,10 +22,7 @@ async def read(url: str, roster: Roster, *, leaderboard: str, now: datetime, tim
 
     Only reads. Members whose expiry has passed are left out. Raises RedisUnavailable, UnreadableSource.
     """
-    try:
-        redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-    except ValueError as error:
-        raise UnreadableSource(f"--from-redis: {error}") from error
+    redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
     try:
         await _read(redis, roster, leaderboard=leaderboard, now=now)
     except (RedisError, OSError) as error:

@@ -71,6 +71,7 @@ if number > 0 then
     end
   end
   entry = call('XADD', KEYS[4], '*', 'e', table.concat(event, '\31'))
+  first = entry -- who falls off does so at the same time, see events.lua
   if #gone > 0 then call('ZREM', KEYS[1], unpack(gone)) end
   call('ZADD', KEYS[1], unpack(members))
   if tie == 'f' then call('HSET', KEYS[3], unpack(orders)) end
