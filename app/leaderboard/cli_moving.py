@@ -138,7 +138,7 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
     if args.dry_run or (args.overwrite and not finished):
         diff = await moving.compare(redis, place, roster)
         if args.overwrite and not finished:
-            _refuse_crowd(diff, roster, place)
+            _refuse_crowd(diff, roster)
         if args.dry_run:
             _print_plan(diff, before, roster, place, overwrite=args.overwrite)
             return 0
@@ -235,8 +235,8 @@ def _where(before: Progress) -> str:
     return f"goes on where it was: {before.at:,} of {before.total:,} done"
 
 
-def _refuse_crowd(diff: Diff, roster: Roster, place: PlacedBoard) -> None:
-    """Refuse to replace scores where members fall off meanwhile: who had a better one before would push others off."""
+def _refuse_crowd(diff: Diff, roster: Roster) -> None:
+    """Refuse to replace scores where members fall off meanwhile."""
     bound, members = roster.spec.max_entries, len(roster) + diff.extra
     if bound and members > bound and diff.different:
         raise Refused(

@@ -17,6 +17,7 @@ from leaderboard.store.postgres import tenants
 from leaderboard.store.postgres.pool import open_pool
 from leaderboard.store.redis import keys, scripts
 from leaderboard.store.redis.boards import BoardAdmin
+from leaderboard.worker import seasons
 from leaderboard.worker.outbox import OutboxWorker
 
 PEPPER = b"p" * 32
@@ -174,3 +175,9 @@ async def open_world(database, redis_url, *, pool_size=8, timeout=10):
     finally:
         await redis.aclose()
         await pool.close()
+
+
+async def turn_of_seasons(world, *, now):
+    """What the worker does about seasons at one moment; returns what came of the archive."""
+    await seasons.reset(world.pool, world.redis, now=now)
+    return await seasons.archive(world.pool, world.redis, now=now)

@@ -52,15 +52,19 @@ def pack_cursor(*numbers: int) -> str:
     return base64.urlsafe_b64encode(" ".join(map(str, numbers)).encode()).decode().rstrip("=")
 
 
-def unpack_cursor(text: str, pattern: re.Pattern[str]) -> list[int]:
-    """Return the numbers of a cursor, the groups of `pattern` over it whole; raise Problem 400 for another's."""
+def unpack_cursor(text: str, pattern: re.Pattern[str], *, bits: int) -> list[int]:
+    """Return the numbers of a cursor, the groups of `pattern` over it whole; raise Problem 400 for another's.
+
+    None of ours has a number of more than `bits` bits.
+    """
     try:
         match = pattern.fullmatch(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
     except ValueError:  # binascii.Error and UnicodeDecodeError are kinds of it
         match = None
-    if match is None:
+    numbers = [] if match is None else [int(group) for group in match.groups()]
+    if not numbers or max(numbers).bit_length() > bits:
         raise Problem(problems.INVALID_PARAMETER, "cursor is not one of ours: use next_cursor as it came")
-    return [int(group) for group in match.groups()]
+    return numbers
 
 
 def whole(number: float, *, field: str) -> int:

@@ -35,6 +35,7 @@ from leaderboard.domain.names import LeaderboardId, ProjectId
 from leaderboard.store.postgres import erasures, standings
 from leaderboard.store.postgres.erasures import ProjectBoard
 from leaderboard.store.postgres.pool import Connection, Database, lockable, transaction, try_lock
+from leaderboard.store.redis.boards import BoardAdmin
 from leaderboard.store.redis.members import MemberStore, Unavailable
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ async def _round(
     assert member is not None
     store = MemberStore(tools.redis)
     await _leave_redis(tools, conn, store, erasure, still_on=still_on)
-    await _archived(conn, project)
+    await _archived(tools, conn, store, erasure)
     await namespace.drained(tools.redis, seconds=tools.drain_seconds)
     async with transaction(conn):
         await standings.wait_for_turn(conn)  # one that was taken before may be written still
@@ -228,12 +229,26 @@ def _is_there(board: ProjectBoard, place: object) -> bool:
     return place is not None
 
 
-async def _archived(conn: Connection, project_id: ProjectId) -> None:
-    """Wait until none of the seasons that are over now is in Redis any more: the worker archives them."""
-    seasons = await erasures.unarchived(conn, project_id)
+async def _archived(tools: Tools, conn: Connection, store: MemberStore, erasure: Erasure) -> None:
+    """Wait until no season that is over can bring the member back: the worker archives them.
+
+    Not for one that takes late updates, perhaps for a day, and in which Redis does not have the member.
+    """
+    assert erasure.member is not None
+    project_id, admin, seasons = erasure.project_id, BoardAdmin(tools.redis), set[tuple[LeaderboardId, int]]()
+    for board, season, late_until in await _unarchived(conn, project_id):
+        waits = (
+            late_until is None
+            or late_until <= tools.clock()
+            # One that Redis lost is made of the ledger, perhaps just now, and with the member's name.
+            or not await admin.knows_season(board.namespace, season)
+            or await store.in_season(board.namespace, season, erasure.member, board.tie)
+        )
+        if waits:
+            seasons.add((board.id, season))
     deadline = asyncio.get_running_loop().time() + SEASON_SECONDS
     while seasons:
-        left = seasons & await erasures.unarchived(conn, project_id)
+        left = seasons & (await erasures.unarchived(conn, project_id)).keys()
         if left and asyncio.get_running_loop().time() > deadline:
             raise _Waits(f"{len(left)} seasons that are over are not archived yet")
         seasons = left
@@ -263,15 +278,12 @@ async def _scan(
     began is found.
     """
     store, found = MemberStore(tools.redis), Touched()
-    live_boards: dict[LeaderboardId, ProjectBoard] = {}
     async for boards in _boards(database, project_id):
         live = [board for board in boards if not board.deleted]
-        live_boards |= {board.id: board for board in live}
         places = await store.look([board.namespace for board in live], member)
         found += Touched(entries=sum(place is not None and not isinstance(place, Unavailable) for place in places))
-    for board_id, season in await erasures.unarchived(database, project_id):
-        board = live_boards.get(board_id)
-        if board is not None and await store.in_season(board.namespace, season, member, board.tie):
+    for board, season, _ in await _unarchived(database, project_id):
+        if await store.in_season(board.namespace, season, member, board.tie):
             found += Touched(season_lines=1)
     await namespace.drained(tools.redis, seconds=drain_seconds)
     async for boards in _boards(database, project_id):
@@ -280,6 +292,19 @@ async def _scan(
     entries = await store.set_aside(member)
     ours = await erasures.in_project(database, project_id, [entry.leaderboard_id for entry in entries])
     return found + Touched(set_aside=sum(entry.leaderboard_id in ours for entry in entries))
+
+
+async def _unarchived(database: Database, project_id: ProjectId) -> list[tuple[ProjectBoard, int, datetime | None]]:
+    """Return (board, season, until when it takes late updates) of the project's seasons that Redis may still have."""
+    there = await erasures.unarchived(database, project_id)
+    if not there:
+        return []
+    live = {board.id: board async for boards in _boards(database, project_id) for board in boards if not board.deleted}
+    return [
+        (live[board_id], season, late_until)
+        for (board_id, season), late_until in sorted(there.items())
+        if board_id in live
+    ]
 
 
 async def _finish(tools: Tools, conn: Connection, erasure: Erasure) -> None:

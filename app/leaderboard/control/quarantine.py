@@ -48,7 +48,7 @@ async def page(
     project_id: ProjectId,
     key: str,
     board_key: str,
-    states: Sequence[HoldState],
+    state: HoldState | None,
     member: str | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
@@ -56,7 +56,7 @@ async def page(
 ) -> list[Seen]:
     """Return held updates of a board, the newest first; see `Control.held_updates`."""
     board = await namespace.board_of(tools.pool, project_id, key)
-    found = await quarantine.page(tools.pool, board.id, states=states, member=member, before=before, limit=limit)
+    found = await quarantine.page(tools.pool, board.id, state=state, member=member, before=before, limit=limit)
     if not outlook:
         return [Seen(hold=hold) for hold in found]
     return await _seen(tools, board, board_key, found)

@@ -232,7 +232,7 @@ class Control:
         project_id: ProjectId,
         key: str,
         board_key: str,
-        states: Sequence[HoldState],
+        state: HoldState | None,
         member: str | None,
         before: tuple[datetime, UUID] | None,
         limit: int,
@@ -240,15 +240,16 @@ class Control:
     ) -> list[Seen]:
         """Return up to `limit` held updates of a board (of `member` only, where given) before a place, newest first.
 
-        Those that wait come with what they would come to; without `outlook` Redis is not asked for that. What is in the
-        outbox still is not there. Raises BoardNotFound, DatabaseUnavailable, RedisUnavailable.
+        `state` None is what waits for a decision. Those come with what they would come to; without `outlook` Redis is
+        not asked for that. What is in the outbox still is not there. Raises BoardNotFound, DatabaseUnavailable,
+        RedisUnavailable.
         """
         return await quarantine.page(
             self._tools,
             project_id=project_id,
             key=key,
             board_key=board_key,
-            states=states,
+            state=state,
             member=member,
             before=before,
             limit=limit,

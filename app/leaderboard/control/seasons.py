@@ -24,9 +24,11 @@ from leaderboard.domain.schedules import next_reset
 from leaderboard.store.postgres import boards, ledger, seasons
 from leaderboard.store.postgres.boards import BoardState, PlacedBoard
 from leaderboard.store.postgres.ledger import Position
-from leaderboard.store.postgres.pool import Connection, Pool, locked, transaction
+from leaderboard.store.postgres.pool import Connection, Pool, lockable, transaction, try_lock
 from leaderboard.store.postgres.seasons import Final, Sealed, Season, SeasonState
 from leaderboard.store.redis.boards import BoardAdmin
+from leaderboard.store.redis.boards import BoardState as BoardMode
+from leaderboard.store.redis.errors import BoardUnavailable
 
 ARCHIVE_LOCK = 3
 """The kind of the lock under which one process at a time archives a board's seasons.
@@ -48,13 +50,15 @@ async def reset(tools: Tools, *, project_id: ProjectId, key: str, board_key: str
 async def move_on(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: datetime) -> Board | None:
     """End the season whose time has come, and finish a reset that somebody began and did not bring to its end.
 
-    May be called at any time; None where there was nothing to do. However many times of the schedule were missed, it is
-    one reset. Raises DatabaseUnavailable, RedisUnavailable.
+    May be called at any time; None where there was nothing to do, or somebody else works on the board. However many
+    times of the schedule were missed, it is one reset. Raises DatabaseUnavailable, RedisUnavailable.
     """
     place = await boards.place_of(pool, board_id)
     if place is None or place.deleting:
         return None
-    async with namespace.lock(pool, board_id) as conn:
+    async with lockable(pool) as conn:
+        if not await try_lock(conn, kind=namespace.BOARD_LOCK, ids=[board_id]):
+            return None
         row = await boards.by_id(conn, board_id)
         if row is None or row.state is not BoardState.ACTIVE:
             return None
@@ -87,13 +91,22 @@ async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str
             grace_seconds=_grace_left(ending, now),
         )
     meta = await admin.read_meta(board_key)
-    incarnation = max(board.incarnation, 0 if meta is None else meta.incarnation)
-    after = msgspec.structs.replace(
-        board, season=ending.number + 1, incarnation=incarnation, next_reset=next_reset(board.spec.reset, now)
-    )
+    if meta is None or meta.id != board.id or meta.state is BoardMode.REBUILDING:
+        # Opened as it is, it would begin anew at zero, or with half of its entries.
+        raise BoardUnavailable(f"{board_key} was reset, and is lost or being restored since")
     async with transaction(conn):
+        row = await boards.by_id(conn, board.id, lock=True)
+        assert row is not None
+        # The rules as they are by now: a document may have changed them meanwhile, the schedule too.
+        after = msgspec.structs.replace(
+            row.board,
+            season=ending.number + 1,
+            incarnation=max(board.incarnation, meta.incarnation),
+            next_reset=next_reset(row.board.spec.reset, now),
+        )
         await boards.start_season(conn, after, now=now)
         await seasons.move(conn, board.id, ending.number, SeasonState.ENDED)
+        await seasons.end_graces(conn, board.id, before=ending.number, now=now)
     await admin.write_meta(board_key, after, state=wanted_state(after))
     return after
 
@@ -108,16 +121,18 @@ async def archive(
 ) -> Sealed | None:
     """Move a season that has ended to Postgres and out of Redis; None where there is no such board any more.
 
-    Also None while the season takes late updates. Holds a few thousand entries at a time. May be repeated after a crash
-    anywhere. Not before the reset is in the ledger: from then on a Redis that loses its memory, or goes back in time,
-    is restored as it has to be. Raises NotDrained where the ledger is behind, ResetLost; DatabaseUnavailable,
-    RedisUnavailable.
+    Also None while the season takes late updates, or somebody else archives one of the board's. Holds a few thousand
+    entries at a time. May be repeated after a crash anywhere. Not before the reset is in the ledger: from then on a
+    Redis that loses its memory, or goes back in time, is restored as it has to be. Raises NotDrained where the ledger
+    is behind, ResetLost; DatabaseUnavailable, RedisUnavailable.
     """
     place = await boards.place_of(pool, board_id)
     if place is None or place.deleting:
         return None
     admin, board_key = BoardAdmin(redis), namespace.key_of(place)
-    async with locked(pool, kind=ARCHIVE_LOCK, id=board_id) as conn:
+    async with lockable(pool) as conn:
+        if not await try_lock(conn, kind=ARCHIVE_LOCK, ids=[board_id]):
+            return None
         now = await seasons.get(conn, board_id, season.number)
         sealed = None
         if now is not None and now.state is SeasonState.ENDED:

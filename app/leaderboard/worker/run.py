@@ -23,8 +23,8 @@ from leaderboard.worker.seen import ErasuresSeen, SeasonsSeen, Stores
 
 log = logging.getLogger(__name__)
 
-POOL_SIZE = 8
-"""Connections to Postgres: one for each task, and two more for those that hold one while they use another."""
+POOL_SIZE = 10
+"""Connections to Postgres: one for each task, and three more for those that hold one while they use another."""
 ERASURE_DRAIN_SECONDS = 5.0
 """How long an erasure waits for the outbox before the others have their turn."""
 

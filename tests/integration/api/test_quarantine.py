@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leaderboard.api import problems
+from leaderboard.api.queries import pack_cursor
+from leaderboard.store.postgres import quarantine
 from support.operator import eventually
 
 WORKERS = 1
@@ -263,6 +267,28 @@ def test_pages_of_them_fit_together(client):
     assert found == sent[::-1]
 
 
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_page_is_read_from_an_index_in_its_order(served, waiting, paged):
+    """20,000 of a board, nearly all of which wait, as after an attack."""
+    with psycopg.connect(served.database) as conn:
+        conn.execute(
+            "INSERT INTO held_updates (id, leaderboard_id, season, member, submitted, reason, held_at, state,"
+            " decided_by, decided_at)"
+            " SELECT gen_random_uuid(), 7, 1, 'm' || n, 1, 'max_score', timestamptz '2026-01-01Z' + n * interval '1 s',"
+            " CASE WHEN n % 50 = 0 THEN 'rejected' ELSE 'held' END, CASE WHEN n % 50 = 0 THEN 'k' END,"
+            " CASE WHEN n % 50 = 0 THEN now() END FROM generate_series(1, 20000) n"
+        )
+        conn.execute("ANALYZE held_updates")
+        query = "EXPLAIN " + quarantine.page_query(waiting=waiting, of_member=False, paged=paged)
+        at, id = datetime(2026, 1, 1, 3, tzinfo=UTC), UUID(int=0)
+        values = {"board": 7, "state": "rejected", "held_at": at, "id": id, "limit": 51}
+        plan = "\n".join(row[0] for row in conn.execute(query, values))
+        conn.rollback()
+    assert "Index Scan" in plan
+    assert "Sort" not in plan
+
+
 def test_it_is_for_admins_of_the_project_only(client, new_tenant, connect):
     board = bounded(client, bounds={"max_score": 10})
     hold = send(client, board, "ann", 11)["held"]["id"]
@@ -290,6 +316,7 @@ def test_it_is_for_admins_of_the_project_only(client, new_tenant, connect):
     [
         ("held?state=new", problems.INVALID_PARAMETER, "state must be one of held, released, rejected"),
         ("held?cursor=x", problems.INVALID_PARAMETER, "not one of ours"),
+        (f"held?cursor={pack_cursor(1, 2**128)}", problems.INVALID_PARAMETER, "not one of ours"),
         ("held?limit=201", problems.INVALID_PARAMETER, "limit"),
         ("held?page=2", problems.INVALID_PARAMETER, "page"),
         ("held/1", problems.HOLD_NOT_FOUND, "is not the id of a held update"),

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import random
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,10 +21,9 @@ from leaderboard.store.redis import keys
 from leaderboard.store.redis.events import EventIds
 from leaderboard.store.redis.multiplexer import Multiplexer
 from leaderboard.store.redis.scores import Applied, Scores
-from leaderboard.worker import seasons as season_worker
 from leaderboard.worker import snapshots
 from support.traces import traces
-from support.world import eventually, leaderboard, tenant
+from support.world import eventually, leaderboard, tenant, turn_of_seasons
 
 MARK = "Needle7Xq"
 USER = f'{MARK} "ü" *?[a]\\'
@@ -110,7 +109,7 @@ async def working(world) -> AsyncIterator[None]:
 
     async def archive():
         while not stop.is_set():
-            await season_worker.once(world.pool, world.redis, now=world.now)
+            await turn_of_seasons(world, now=world.now)
             await asyncio.sleep(0.02)
 
     async with world.worker(), asyncio.TaskGroup() as tasks:
@@ -468,6 +467,30 @@ async def test_a_board_that_redis_lost_is_not_brought_back_with_the_member(world
     assert (await world.control.erasure(asked.id, project_id=None)).erasure.state is ErasureState.DONE
     assert await traces(world.pool, world.redis, MARK) == []
     assert await same(world)
+
+
+async def test_only_a_season_with_the_member_is_waited_for_while_it_takes_late_updates(world, project, monkeypatch):
+    monkeypatch.setattr(erasures, "SEASON_SECONDS", 1.0)
+    world.now = datetime.now(UTC)  # Redis's clock, which decides on late updates
+    for key in ("long", "nobody"):
+        project.namespaces[key] = (await world.apply(leaderboard(key, reset={"graceSeconds": 3600}))).namespace
+    await world.update(project.namespaces["long"], ("a", "i1"))
+    await project.reset("long", 1)
+    await project.reset("nobody", 1)
+    assert (await project.erase()).erasure.state is ErasureState.DONE  # the member is in neither
+    await world.update(project.namespaces["long"], (USER, "1:i5"))
+    waits = await project.request()
+    async with working(world):
+        assert await world.control.carry_out_erasures(limit=10) == 0
+        found = (await world.control.erasure(waits.id, project_id=project.id)).erasure
+        assert "1 seasons that are over are not archived yet" in found.waits_for
+        await project.reset("long", 2)  # the next reset ends the grace
+        await everything(world, "UPDATE erasures SET attempted_at = NULL RETURNING 1")
+        monkeypatch.undo()
+        assert await world.control.carry_out_erasures(limit=10) == 1
+    lines = await seasons.top(world.pool, (await project.board("long")).id, 1, after=0, limit=10)
+    assert [line.score for line in lines] == [5, 1]
+    assert USER not in [line.member for line in lines]
 
 
 async def test_without_a_worker_for_the_outbox_it_waits(world, project):

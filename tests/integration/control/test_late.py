@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,7 +13,7 @@ from leaderboard.store.postgres import seasons
 from leaderboard.store.postgres.seasons import SeasonState
 from leaderboard.store.redis import keys
 from leaderboard.worker import seasons as worker
-from support.world import eventually, leaderboard, tenant
+from support.world import eventually, leaderboard, tenant, turn_of_seasons
 
 GRACE = 6
 """Seconds: long enough for what a test does within it on a busy machine."""
@@ -33,14 +33,14 @@ async def reset(world, season, key="late"):
 
 async def turn(world):
     async with world.worker():
-        return (await worker.once(world.pool, world.redis, now=datetime.now(UTC))).archived
+        return (await turn_of_seasons(world, now=datetime.now(UTC))).archived
 
 
 async def archived(world, board, season):
     """The final standings (rank, user, score), once the season is archived."""
 
     async def done():
-        await worker.once(world.pool, world.redis, now=datetime.now(UTC))
+        await turn_of_seasons(world, now=datetime.now(UTC))
         over = await seasons.get(world.pool, board.board.id, season)
         return over.state is SeasonState.ARCHIVED
 
@@ -106,6 +106,30 @@ async def test_the_next_reset_ends_the_grace(world):
     assert await archived(world, board, 1) == [(1, "a", 2)]
     assert await archived(world, board, 2) == [(1, "a", 6)]
     assert await names(world) == {board.namespace, keys.meta(board.namespace), keys.order(board.namespace)}
+
+
+async def test_a_season_whose_grace_the_next_reset_ended_is_archived_then(world):
+    board = await made(world, grace=3600)
+    await world.update(board.namespace, ("a", "i1"))
+    await reset(world, 1)
+    await world.update(board.namespace, ("a", "1:i1"))
+    assert await turn(world) == 0
+    await reset(world, 2)
+    assert await turn(world) == 1
+    assert await archived(world, board, 1) == [(1, "a", 2)]
+    first, second = [await seasons.get(world.pool, board.board.id, number) for number in (1, 2)]
+    assert first.late_until == second.ended_at == world.now
+    assert (second.state, second.late_until) == (SeasonState.ENDED, world.now + timedelta(hours=1))
+
+
+async def test_seasons_that_take_late_updates_keep_no_other_from_the_archive(world, monkeypatch):
+    monkeypatch.setattr(worker, "MOST", 2)
+    for number in range(3):
+        await made(world, f"late-{number}", grace=3600)
+        await reset(world, 1, key=f"late-{number}")
+    await made(world, "after", grace=0)
+    await reset(world, 1, key="after")
+    assert await turn(world) == 1
 
 
 async def test_bounds_and_the_size_of_the_board_hold_for_late_updates_too(world):

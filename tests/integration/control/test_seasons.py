@@ -8,15 +8,16 @@ from uuid import uuid4
 
 import pytest
 
-from leaderboard.control import rebuild
+from leaderboard.control import namespace, rebuild
 from leaderboard.control.errors import BoardNotFound, SeasonOver
 from leaderboard.control.outcome import BoardRequest
 from leaderboard.store.postgres import boards, seasons
 from leaderboard.store.postgres.seasons import Final, SeasonState
 from leaderboard.store.redis import keys
+from leaderboard.store.redis.boards import BoardAdmin
 from leaderboard.store.redis.errors import RedisUnavailable
 from leaderboard.worker import seasons as worker
-from support.world import leaderboard, tenant
+from support.world import eventually, leaderboard, tenant, turn_of_seasons
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def reset(world, season, key="global"):
 async def turn(world):
     """One turn of the worker's, a minute later: whatever was begun counts as cut short."""
     async with world.worker():
-        return (await worker.once(world.pool, world.redis, now=world.now + timedelta(minutes=1))).archived
+        return (await turn_of_seasons(world, now=world.now + timedelta(minutes=1))).archived
 
 
 async def final(world, board, season):
@@ -133,7 +134,7 @@ async def test_a_reset_that_was_cut_short_is_finished_by_the_next_caller(world, 
 
 async def test_one_that_somebody_is_at_is_left_alone(world, board):
     await seasons.begin(world.pool, board.board.id, 1, event_id=uuid4(), now=world.now)
-    await worker.once(world.pool, world.redis, now=world.now)
+    await turn_of_seasons(world, now=world.now)
     assert (await world.place()).board.season == 1
     assert await entries(world, board) == {"a": 1.0, "b": 2.0, "c": 3.0}
 
@@ -171,11 +172,39 @@ async def test_what_cannot_be_archived_yet_is_told_and_holds_up_nobody(world, bo
     await reset(world, 1, key="other")
     await world.drain()
     await reset(world, 1)  # and the ledger does not know of it yet
-    late = await worker.once(world.pool, world.redis, now=world.now + timedelta(seconds=90))
+    late = await turn_of_seasons(world, now=world.now + timedelta(seconds=90))
     assert (late.archived, late.lag) == (1, 90.0)
     assert await final(world, other, 1) == [Final(1, 1, "z", 1.0)]
     assert await turn(world) == 1
     assert await final(world, board, 1) == FIRST
+
+
+async def test_what_cannot_be_archived_does_not_keep_the_turn(world, board, monkeypatch):
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "MOST", 1)
+    other = await world.apply(leaderboard("other"))
+    await reset(world, 1, key="other")
+    await world.drain()
+    await reset(world, 1)  # and the ledger does not know of it yet
+    first = await worker.archive(world.pool, world.redis, now=world.now)
+    assert (first.archived, first.on) == (0, (board.board.id, 1))
+    second = await worker.archive(world.pool, world.redis, now=world.now, after=first.on)
+    assert (second.archived, second.on) == (1, (other.board.id, 1))
+    third = await worker.archive(world.pool, world.redis, now=world.now, after=second.on)
+    assert (third.archived, third.on) == (0, None)
+
+
+async def test_a_board_that_somebody_works_on_holds_up_no_others_schedule(world):
+    world.now = datetime(2026, 11, 30, 8, 59, 30, tzinfo=UTC)
+    busy = await scheduled(world)
+    await world.apply(leaderboard("other", reset={"schedule": "0 9 * * *"}))
+    world.pass_time(minutes=1)
+    async with namespace.lock(world.pool, busy.board.id):  # as a rebuild does
+        await worker.reset(world.pool, world.redis, now=world.now)
+        assert (await world.place("acme/default/other")).board.season == 2
+        assert (await world.place()).board.season == 1
+    await worker.reset(world.pool, world.redis, now=world.now)
+    assert (await world.place()).board.season == 2
 
 
 async def test_a_board_that_redis_lost_holds_up_no_others_schedule(world):
@@ -238,6 +267,55 @@ async def test_a_redis_that_went_back_before_the_reset_is_restored_after_it(worl
     assert (await world.admin.read_meta(board.namespace)).season == 2
 
 
+async def test_a_redis_that_went_back_is_reset_by_its_schedule_once_it_was_restored(world):
+    world.now = datetime(2026, 11, 30, 8, 59, 30, tzinfo=UTC)
+    board = await scheduled(world)
+    await world.update(board.namespace, ("a", "i1"))
+    await world.drain()
+    before = await dump(world, board)
+    world.pass_time(minutes=1)
+    await worker.reset(world.pool, world.redis, now=world.now)
+    await world.update(board.namespace, ("b", "i5"))
+    await world.drain()
+    await go_back(world, before)
+    world.pass_time(days=1)
+    for _ in range(2):
+        await turn(world)
+    assert (await world.place()).board.season == 2
+    assert await entries(world, board) == {"a": 1.0}
+    async with world.worker():
+        await rebuild.rebuild(world.pool, world.redis, await world.place())
+    for _ in range(2):
+        await turn(world)
+    assert (await world.place()).board.season == 3
+    assert await final(world, board, 1) == [Final(1, 1, "a", 1.0)]
+    assert await final(world, board, 2) == [Final(1, 1, "b", 5.0)]
+    assert await entries(world, board) == {}
+
+
+@pytest.mark.parametrize("restoring", [False, True])
+async def test_a_reset_is_not_finished_on_a_board_that_was_lost_since(world, board, restoring):
+    event_id = uuid4()
+    await seasons.begin(world.pool, board.board.id, 1, event_id=event_id, now=world.now)
+    await world.admin.reset(board.namespace, season=1, incarnation=board.board.incarnation + 1, event_id=event_id.hex)
+    await world.update(board.namespace, ("a", "i7"))
+    await world.drain()
+    await world.redis.flushall()
+    if restoring:
+        await world.admin.close(board.namespace)
+    await turn(world)
+    assert (await world.place()).board.season == 1
+    assert (await rebuild.missing(world.pool, world.redis)) != []
+    async with world.worker():
+        await rebuild.rebuild(world.pool, world.redis, await world.place())
+    for _ in range(2):
+        await turn(world)
+    assert (await world.place()).board.season == 2
+    assert await entries(world, board) == {"a": 7.0}
+    assert await final(world, board, 1) == FIRST
+    assert (await rebuild.verify(world.pool, world.redis)).same
+
+
 async def test_a_board_restored_without_its_reset_says_so_and_keeps_everything(world, board, caplog):
     await world.drain()
     before = await dump(world, board)
@@ -274,7 +352,7 @@ async def test_an_archive_that_was_cut_short_between_the_stores_is_finished(worl
 async def test_two_workers_archive_a_season_once(world, board):
     await reset(world, 1)
     async with world.worker():
-        done = await asyncio.gather(*(worker.once(world.pool, world.redis, now=world.now) for _ in range(4)))
+        done = await asyncio.gather(*(turn_of_seasons(world, now=world.now) for _ in range(4)))
     assert sum(turn.archived for turn in done) == 1
     assert await final(world, board, 1) == FIRST
 
@@ -289,6 +367,25 @@ async def test_a_deleted_board_leaves_nothing_of_its_seasons(world, board):
     assert await world.one("SELECT (SELECT count(*) FROM seasons), (SELECT count(*) FROM season_standings)") == (0, 0)
     again = await world.apply(leaderboard())
     assert again.board.season == 1
+
+
+async def test_lines_that_are_written_while_the_board_is_deleted_go_with_it(world, board):
+    async def lines():
+        for line in FIRST:
+            yield line
+
+    await reset(world, 1)
+    async with world.pool.connection() as conn:
+        async with conn.transaction():
+            await seasons.write(conn, board.board.id, 1, lines())
+            deletion = asyncio.create_task(seasons.forget(world.pool, board.board.id))
+
+            async def waits():
+                return await world.one("SELECT count(*) FROM pg_locks WHERE NOT granted") != (0,)
+
+            await eventually(waits)
+        await deletion
+    assert await world.one("SELECT (SELECT count(*) FROM seasons), (SELECT count(*) FROM season_standings)") == (0, 0)
 
 
 async def test_a_board_that_is_not_in_redis_cannot_be_reset_and_nothing_is_lost(world, board):
@@ -347,12 +444,12 @@ async def test_a_schedule_resets_and_what_was_missed_is_made_up_for_once(world):
     assert made.board.next_reset == datetime(2026, 11, 30, 9, tzinfo=UTC)
     await world.update(made.namespace, ("a", "i1"))
     async with world.worker():
-        await worker.once(world.pool, world.redis, now=world.now)
+        await turn_of_seasons(world, now=world.now)
         assert (await world.place()).board.season == 1
         # Nobody was there for three days.
         world.pass_time(days=3)
         for _ in range(3):
-            await worker.once(world.pool, world.redis, now=world.now)
+            await turn_of_seasons(world, now=world.now)
     board = (await world.place()).board
     assert (board.season, board.next_reset) == (2, datetime(2026, 12, 3, 9, tzinfo=UTC))
     assert await final(world, made, 1) == [Final(1, 1, "a", 1.0)]
@@ -363,7 +460,7 @@ async def test_workers_at_once_reset_once(world):
     await scheduled(world)
     world.pass_time(minutes=1)
     async with world.worker():
-        await asyncio.gather(*(worker.once(world.pool, world.redis, now=world.now) for _ in range(4)))
+        await asyncio.gather(*(turn_of_seasons(world, now=world.now) for _ in range(4)))
     assert (await world.place()).board.season == 2
 
 
@@ -372,12 +469,31 @@ async def test_another_document_with_the_same_schedule_does_not_swallow_a_reset_
     made = await scheduled(world)
     world.pass_time(minutes=1)
     await world.apply(leaderboard(reset={"schedule": "0 9 * * *"}, maxEntries=5))
+    await world.apply(leaderboard(reset={"schedule": "0 9 * * *", "keepSeasons": 3, "graceSeconds": 5}, maxEntries=5))
     assert await boards.due(world.pool, now=world.now, limit=10) == [made.board.id]
     # Another schedule starts anew, and none has no next time.
     after = await world.apply(leaderboard(reset={"schedule": "0 10 * * *", "timeZone": "Asia/Tokyo"}, maxEntries=5))
     assert after.board.next_reset == datetime(2026, 12, 1, 1, tzinfo=UTC)
     assert after.changes
     assert (await world.apply(leaderboard(maxEntries=5))).board.next_reset is None
+
+
+async def test_a_schedule_that_is_taken_away_during_a_reset_stays_away(world, monkeypatch):
+    world.now = datetime(2026, 11, 30, 8, 59, 30, tzinfo=UTC)
+    await scheduled(world)
+    world.pass_time(minutes=1)
+    real = BoardAdmin.reset
+
+    async def meanwhile(*args, **kwargs):
+        # What applying a document does to the row, before it waits for the board's lock.
+        async with world.pool.connection() as conn:
+            await conn.execute("UPDATE leaderboards SET reset = NULL, next_reset = NULL")
+        return await real(*args, **kwargs)
+
+    monkeypatch.setattr(BoardAdmin, "reset", meanwhile)
+    await worker.reset(world.pool, world.redis, now=world.now)
+    board = (await world.place()).board
+    assert (board.season, board.next_reset, board.spec.reset) == (2, None, None)
 
 
 async def test_a_reset_by_hand_leaves_the_schedule_as_it_is(world):

@@ -28,6 +28,7 @@ MIGRATIONS = [
     "0013.tiers",
     "0014.quarantine",
     "0015.late",
+    "0016.waiting",
 ]
 
 

@@ -6,10 +6,9 @@ import contextlib
 from leaderboard.control import rebuild
 from leaderboard.domain.erasures import ErasureState
 from leaderboard.store.postgres import seasons
-from leaderboard.worker import seasons as season_worker
 from support.dying import Erasure, mortals
 from support.traces import traces
-from support.world import eventually, leaderboard, tenant
+from support.world import eventually, leaderboard, tenant, turn_of_seasons
 
 MOST = 200
 """Members, and so moments to die at; there must be fewer."""
@@ -34,7 +33,7 @@ async def test_an_eraser_killed_anywhere_leaves_nothing_half_done(world, databas
 
     async def archive():
         while not stop.is_set():
-            await season_worker.once(world.pool, world.redis, now=world.now)
+            await turn_of_seasons(world, now=world.now)
             await asyncio.sleep(0.05)
 
     async def archived():

@@ -69,7 +69,7 @@ class Events:
         user = queries.user_of(req, "user")
         limit = queries.integer(req, "limit", default=DEFAULT_LIMIT, minimum=1, maximum=MAX_LIMIT)
         cursor = queries.text_of(req, "cursor")
-        before = None if cursor is None else Position(*queries.unpack_cursor(cursor, _CURSOR))
+        before = None if cursor is None else Position(*queries.unpack_cursor(cursor, _CURSOR, bits=63))
         board = await board_of(self._pool, context, key)
         # One more than asked for tells whether there is a next page.
         found = await ledger.newest(self._pool, board.id, member=user, before=before, limit=limit + 1)

@@ -22,14 +22,15 @@ from leaderboard.control.reconcile import Control
 from leaderboard.domain import names
 from leaderboard.domain.keys import Scope
 from leaderboard.domain.scores import plain
-from leaderboard.store.postgres.quarantine import WAITING, Hold, HoldState
+from leaderboard.store.postgres.quarantine import Hold, HoldState
 from leaderboard.store.redis.scores import Refusal
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 NOTE_LENGTH = 200
 
-STATES = {"held": WAITING, "released": (HoldState.RELEASED,), "rejected": (HoldState.REJECTED,)}
+STATES = {"held": None, "released": HoldState.RELEASED, "rejected": HoldState.REJECTED}
+"""What may be asked for; None is what waits for a decision."""
 
 _CURSOR = re.compile(r"([0-9]{1,17}) ([0-9]{1,39})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,7 +112,7 @@ class Held:
         # One more than asked for tells whether there is a next page.
         found = await self._control.held_updates(
             **place,
-            states=STATES[state],
+            state=STATES[state],
             member=queries.user_of(req, "user"),
             before=None if cursor is None else _before(cursor),
             limit=limit + 1,
@@ -212,5 +213,5 @@ def _cursor(hold: Hold) -> str:
 
 
 def _before(cursor: str) -> tuple[datetime, UUID]:
-    microseconds, id = queries.unpack_cursor(cursor, _CURSOR)
-    return _EPOCH + microseconds * _MICROSECOND, UUID(int=id % 2**128)
+    microseconds, id = queries.unpack_cursor(cursor, _CURSOR, bits=128)
+    return _EPOCH + microseconds * _MICROSECOND, UUID(int=id)

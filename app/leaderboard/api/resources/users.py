@@ -305,5 +305,5 @@ def _record(found: exports.Record) -> _AnyRecord:
 
 
 def _decode_cursor(text: str) -> Cursor:
-    board, stage, first, second = queries.unpack_cursor(text, _CURSOR)
+    board, stage, first, second = queries.unpack_cursor(text, _CURSOR, bits=64)
     return Cursor(board, Stage(stage), first, second)

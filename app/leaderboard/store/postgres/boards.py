@@ -167,12 +167,13 @@ async def find(database: Database, project_id: ProjectId, key: str) -> BoardReco
     return None if row is None else record(row)
 
 
-async def by_id(database: Database, board_id: LeaderboardId) -> BoardRecord | None:
-    """Return the board with its state, whatever that is."""
+async def by_id(database: Database, board_id: LeaderboardId, *, lock: bool = False) -> BoardRecord | None:
+    """Return the board with its state, whatever that is; `lock` keeps its row as it is until the transaction ends."""
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                f"SELECT {RECORD_COLUMNS} FROM leaderboards b WHERE b.id = %s",  # noqa: S608 - as above
+                f"SELECT {RECORD_COLUMNS} FROM leaderboards b WHERE b.id = %s"  # noqa: S608 - as above
+                + (" FOR NO KEY UPDATE" if lock else ""),
                 (board_id,),
             )
         ).fetchone()
@@ -259,8 +260,9 @@ async def update(
     async with connection(database) as conn:
         await conn.execute(
             "UPDATE leaderboards SET sort_order = %s, score_update = %s, tie_policy = %s, max_entries = %s,"
-            " public_read = %s, suspended = %s, next_reset = CASE WHEN reset IS NOT DISTINCT FROM %s::jsonb THEN"
-            " next_reset ELSE %s END, reset = %s, bounds = %s, tiers = %s,"
+            " public_read = %s, suspended = %s,"
+            " next_reset = CASE WHEN reset ->> 'schedule' IS NOT DISTINCT FROM %s AND reset ->> 'time_zone' = %s"
+            " THEN next_reset ELSE %s END, reset = %s, bounds = %s, tiers = %s,"
             " deletion_policy = coalesce(%s, deletion_policy), spec_hash = %s, updated_at = %s WHERE id = %s",
             (
                 spec.sort_order.value,
@@ -269,7 +271,8 @@ async def update(
                 spec.max_entries,
                 spec.public_read,
                 spec.suspended,
-                reset_json(spec),
+                None if spec.reset is None else spec.reset.schedule,
+                None if spec.reset is None else spec.reset.time_zone,
                 next_reset(spec.reset, now),  # one that is overdue stays so, unless the schedule is another
                 reset_json(spec),
                 bounds_json(spec),

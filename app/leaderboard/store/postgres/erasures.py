@@ -233,15 +233,18 @@ async def in_project(
         return {LeaderboardId(row[0]): row[1] async for row in rows}
 
 
-async def unarchived(database: Database, project_id: ProjectId) -> set[tuple[LeaderboardId, int]]:
-    """Return (board, season) of the project's seasons that Redis may still have. Raises DatabaseUnavailable."""
+async def unarchived(database: Database, project_id: ProjectId) -> dict[tuple[LeaderboardId, int], datetime | None]:
+    """Return (board, season) of the project's seasons that Redis may still have, and until when each takes late
+    updates, None where it takes none. Raises DatabaseUnavailable.
+    """
     async with connection(database) as conn:
         rows = await conn.execute(
-            "SELECT s.leaderboard_id, s.season FROM seasons s JOIN leaderboards b ON b.id = s.leaderboard_id"
+            "SELECT s.leaderboard_id, s.season, s.late_until"
+            " FROM seasons s JOIN leaderboards b ON b.id = s.leaderboard_id"
             " WHERE s.state <> 'archived' AND b.project_id = %s AND b.state <> 'deleted'",
             (project_id,),
         )
-        return {(LeaderboardId(row[0]), row[1]) async for row in rows}
+        return {(LeaderboardId(row[0]), row[1]): row[2] async for row in rows}
 
 
 # -- what there is

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from leaderboard.domain.names import LeaderboardId
@@ -154,7 +154,7 @@ async def page(database: Database, board_id: LeaderboardId, *, before: int | Non
 
 
 async def unfinished(
-    database: Database, *, limit: int | None = None, board_id: LeaderboardId | None = None
+    database: Database, *, board_id: LeaderboardId | None = None
 ) -> list[tuple[LeaderboardId, Season]]:
     """Return seasons, of one board where it is given, that Redis may still have something of.
 
@@ -164,10 +164,69 @@ async def unfinished(
         rows = await conn.execute(
             f"SELECT leaderboard_id, {_COLUMNS} FROM seasons"  # noqa: S608 - a constant of this module
             " WHERE state <> 'archived' AND (%s::bigint IS NULL OR leaderboard_id = %s)"
-            " ORDER BY leaderboard_id, season LIMIT %s",
-            (board_id, board_id, limit),
+            " ORDER BY leaderboard_id, season",
+            (board_id, board_id),
         )
-        return [(LeaderboardId(row[0]), Season(row[1], SeasonState(row[2]), *row[3:])) async for row in rows]
+        return [_of_board(row) async for row in rows]
+
+
+_DUE = (
+    "state <> 'archived' AND (late_until IS NULL OR late_until <= %(now)s)"
+    " AND (state <> 'ending' OR ended_at < %(cut_short)s)"
+)
+
+
+class Mark(NamedTuple):
+    """A place in the order in which `due` goes through the seasons."""
+
+    board: int = 0
+    number: int = 0
+
+
+async def due(
+    database: Database, *, now: datetime, cut_short: datetime, after: Mark, limit: int
+) -> list[tuple[LeaderboardId, Season]]:
+    """Return up to `limit` seasons past `after` that can be archived, or whose reset, begun before `cut_short`, was not
+    finished. Not those that take late updates. Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        rows = await conn.execute(
+            f"SELECT leaderboard_id, {_COLUMNS} FROM seasons WHERE {_DUE}"  # noqa: S608 - constants of this module
+            " AND (leaderboard_id, season) > (%(board)s, %(number)s) ORDER BY leaderboard_id, season LIMIT %(limit)s",
+            {"now": now, "cut_short": cut_short, "limit": limit, **after._asdict()},
+        )
+        return [_of_board(row) async for row in rows]
+
+
+async def due_since(database: Database, *, now: datetime, cut_short: datetime) -> datetime | None:
+    """Return since when the oldest of what `due` has could be archived, None where there is none.
+
+    Raises DatabaseUnavailable.
+    """
+    async with connection(database) as conn:
+        row = await (
+            await conn.execute(
+                f"SELECT min(coalesce(late_until, ended_at)) FROM seasons WHERE {_DUE}",  # noqa: S608 - as above
+                {"now": now, "cut_short": cut_short},
+            )
+        ).fetchone()
+    assert row is not None
+    since: datetime | None = row[0]
+    return since
+
+
+def _of_board(row: Sequence[Any]) -> tuple[LeaderboardId, Season]:
+    return LeaderboardId(row[0]), Season(row[1], SeasonState(row[2]), *row[3:])
+
+
+async def end_graces(database: Database, board_id: LeaderboardId, *, before: int, now: datetime) -> None:
+    """Say that the board's seasons before number `before` take late updates no longer than until `now`."""
+    async with connection(database) as conn:
+        await conn.execute(
+            "UPDATE seasons SET late_until = %s"
+            " WHERE leaderboard_id = %s AND season < %s AND state <> 'archived' AND late_until > %s",
+            (now, board_id, before, now),
+        )
 
 
 async def write(conn: Connection, board_id: LeaderboardId, number: int, lines: AsyncIterator[Final]) -> Sealed:
@@ -241,9 +300,11 @@ async def of_member(database: Database, board_id: LeaderboardId, number: int, me
 
 async def forget(database: Database, board_id: LeaderboardId) -> None:
     """Remove all seasons of a board that is deleted."""
-    async with connection(database) as conn:
-        await conn.execute("DELETE FROM season_standings WHERE leaderboard_id = %s", (board_id,))
+    async with transaction(database) as conn:
+        # The rows first: an archive that is writing lines now finds its row gone and keeps nothing, or was faster, is
+        # waited for here, and its lines are seen by the second statement.
         await conn.execute("DELETE FROM seasons WHERE leaderboard_id = %s", (board_id,))
+        await conn.execute("DELETE FROM season_standings WHERE leaderboard_id = %s", (board_id,))
 
 
 async def prune(database: Database, board_id: LeaderboardId, *, before: int) -> None:

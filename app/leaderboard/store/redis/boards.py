@@ -223,12 +223,15 @@ class BoardAdmin:
         """End `season` and start the next in `incarnation`, with its event, in one step.
 
         For `grace_seconds` it takes late updates that name it; an earlier season takes none any more. Returns False
-        where it was over already. Raises BoardUnavailable where there is no board, or it is being restored.
+        where it was over already. Raises BoardUnavailable where there is no board, it is being restored, or it is in an
+        earlier season.
         """
         aside = (keys.season(board_key, season), keys.season_order(board_key, season))
         done = await self._run(scripts.RESET, board_key, [event_id, season, incarnation, grace_seconds], also=aside)
         if done == b"board-unavailable":
-            raise BoardUnavailable(f"{board_key} cannot be reset: it is not there, or is being restored")
+            raise BoardUnavailable(
+                f"{board_key} cannot be reset: it is not there, is being restored, or is not in season {season} yet"
+            )
         return bool(done != b"season-over")
 
     async def close_season(self, board_key: str, season: int) -> bool:
@@ -249,6 +252,11 @@ class BoardAdmin:
         """Whether Redis has entries of a season that is over."""
         async with redis_failures():
             return bool(await self._redis.exists(keys.season(board_key, season)))
+
+    async def knows_season(self, board_key: str, season: int) -> bool:
+        """Whether Redis can tell who is in a season that is over: its entries are there, or nobody came and it waits
+        for late updates."""
+        return await self.has_season(board_key, season) or await self.late_number(board_key, season) is not None
 
     async def drop_season(self, board_key: str, season: int) -> None:
         """Remove the entries of a season that is over."""

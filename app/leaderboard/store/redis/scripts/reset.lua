@@ -2,11 +2,13 @@
 -- suspended board is reset too. KEYS board, meta, order, outbox, the season's entries, its order hash.
 -- ARGV: event id, the season that ends, the next incarnation, for how many seconds it takes late updates. Returns 1, or a
 -- word where nothing was done: 'season-over' where another call ended this season, 'board-unavailable' where there is no
--- board, or it is restored.
+-- board, it is restored, or it is in an earlier season: a Redis that went back in time, which has to be restored first.
 local call = redis.call
 local meta = call('HMGET', KEYS[2], 'id', 'inc', 'seq', 'state', 'season')
 if not meta[1] or meta[4] == 'r' then return 'board-unavailable' end
-if tonumber(meta[5] or 1) ~= tonumber(ARGV[2]) then return 'season-over' end
+local season = tonumber(meta[5] or 1)
+if season > tonumber(ARGV[2]) then return 'season-over' end
+if season < tonumber(ARGV[2]) then return 'board-unavailable' end
 local seq, grace = tonumber(meta[3] or 0), tonumber(ARGV[4])
 -- The reset is the last event of the season also where updates come after it: it leaves them numbers before its own. No
 -- season has so many; of the order prefixes' 2^48 there are enough for two million resets.
