@@ -138,7 +138,7 @@ dashboards: $(STAMP) ## Write Grafana's dashboards from their code
 	PYTHONPATH=grafana $(BIN)/python -m leaderboard_dashboards
 
 .PHONY: dashboard-pictures
-dashboard-pictures: $(STAMP) ## Draw the dashboards for docs/, of the real servers under load (needs chromium)
+dashboard-pictures: $(STAMP) ## Draw the dashboards for docs/, of the real servers under load
 	DASHBOARD_PICTURES=docs/pictures $(WITH_REDIS) $(BIN)/pytest -m observability -k preview_of_every tests/operator/integration
 
 .PHONY: docs

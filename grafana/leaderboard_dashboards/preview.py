@@ -103,14 +103,14 @@ def draw(dashboard: Json, source: Source) -> str:
     )
 
 
-def photograph(page: Path, picture: Path) -> None:
-    """Make a PNG of a drawn page, at its whole height, with chromium. Raises CalledProcessError, FileNotFoundError."""
+def photograph(page: Path, picture: Path, *, chromium: str) -> None:
+    """Make a PNG of a drawn page, at its whole height; `chromium` is the program. Raises CalledProcessError."""
     drawn = re.search(r'<svg [^>]*width="(\d+)" height="(\d+)"', page.read_text())
     assert drawn is not None
     width, height = int(drawn[1]) + 16, int(drawn[2]) + 110
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
     picture.parent.mkdir(parents=True, exist_ok=True)
-    command = ["chromium", *options, f"--screenshot={picture.resolve()}", page.resolve().as_uri()]
+    command = [chromium, *options, f"--screenshot={picture.resolve()}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True)
 
 

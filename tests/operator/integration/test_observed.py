@@ -21,9 +21,10 @@ from leaderboard.local.observe import FILES, Observability
 from leaderboard.local.process import Log, wait_until
 from leaderboard.local.toolchain import METRICS_ONLY, OBSERVABILITY
 from leaderboard.store.redis import keys
+from support.chromium import find_chromium
 from support.observed import Answers, attributes
 from support.operator import leaderboard, tenant
-from support.programs import programs_of
+from support.programs import programs_of, say_to
 from support.team import Rest, Team
 
 sys.path.insert(0, str(FILES))  # grafana/ is no package of the distribution
@@ -237,7 +238,7 @@ def test_every_query_has_data_and_a_slow_write_leads_to_its_trace_its_batch_and_
 
 @pytest.mark.observability
 @pytest.mark.timeout(600)
-def test_a_preview_of_every_dashboard_shows_what_is_there(seen_whole, tmp_path):
+def test_a_preview_of_every_dashboard_shows_what_is_there(seen_whole, tmp_path, pytestconfig):
     """DASHBOARD_PICTURES names a folder for pictures of two minutes of work (`make dashboard-pictures`)."""
     seen, pictures = seen_whole, os.environ.get("DASHBOARD_PICTURES")
     problems = _problems(seen, list(ALL))
@@ -262,4 +263,5 @@ def test_a_preview_of_every_dashboard_shows_what_is_there(seen_whole, tmp_path):
         if pictures:
             drawn = tmp_path / f"{path.stem}.html"
             drawn.write_text(page)
-            photograph(drawn, Path(pictures) / f"{path.stem}.png")
+            chromium = find_chromium(say=say_to(pytestconfig))
+            photograph(drawn, Path(pictures) / f"{path.stem}.png", chromium=chromium)
