@@ -6,6 +6,7 @@ stops the process with the variable's name and what it should be.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -42,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     """API processes. One saturates a core; use the number of cores."""
     log_level: str = "info"
+    """The least level that is logged: debug, info, warning, error or critical."""
     region: str = ""
     """This region's name; tenants at home in another get 421. Empty: every tenant is served."""
     key_env: str = "live"
@@ -91,6 +93,7 @@ _LEAST: dict[str, int | float] = {
     "ledger_retention_days": 0,
     "telemetry_tenants": 0,
 }
+_LEVELS = ("debug", "info", "warning", "error", "critical")
 _SECRET = frozenset({"redis_url", "database_url", "pepper", "signing_key"})  # the URLs carry passwords
 
 
@@ -118,6 +121,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     config = converted(given, Config, prefix=PREFIX)
     if len(config.pepper) < 32:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
+    if config.log_level.lower() not in _LEVELS:
+        raise ConfigError(f"{PREFIX}LOG_LEVEL must be one of {', '.join(_LEVELS)}, got {config.log_level!r}")
+    if re.fullmatch("[a-z]{2,8}", config.key_env) is None:
+        raise ConfigError(f"{PREFIX}KEY_ENV must be 2 to 8 lower-case letters, got {config.key_env!r}")
     check_redis_url(config.redis_url, name=f"{PREFIX}REDIS_URL")
     signing_key({f"{PREFIX}SIGNING_KEY": config.signing_key})
     for field, value in ((name, getattr(config, name)) for name in config.__struct_fields__):
