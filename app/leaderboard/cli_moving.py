@@ -132,8 +132,7 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
         ids=EventIds(os.urandom(8)),
         outbox_max=config.outbox_max,
     )
-    # A dry run with --restart asks for nothing that is under way, and forgets nothing.
-    before = None if args.dry_run and args.restart else await importer.begin(restart=args.restart)
+    before = None if args.restart else await importer.begin()
     finished = before is not None and before.done
     if args.dry_run or (args.overwrite and not finished):
         diff = await moving.compare(redis, place, roster)
@@ -142,6 +141,8 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
         if args.dry_run:
             _print_plan(diff, before, roster, place, overwrite=args.overwrite)
             return 0
+    if args.restart:
+        await importer.begin(restart=True)  # not before it is certain that it begins
     if before is not None:
         print(f"the import of {source} {_where(before)}")
     with _progress(roster.wanted, sys.stderr) as say:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from redis.connection import parse_url
 
 from leaderboard.domain.signatures import KEY_CHARS, is_key
 
@@ -143,9 +144,11 @@ def check_redis_url(url: str, *, name: str) -> None:
         parts = urlsplit(url)
         unix, database = parts.scheme == "unix", parts.path.strip("/")
         fits = parts.scheme in ("redis", "rediss") and (not database or database.isdecimal()) and parts.port != 0
-    except ValueError:  # a port that is no number: mostly the rest of a password
-        unix = fits = False
-    if not (unix or fits) or parts.fragment:
+        fits = (fits or unix) and not parts.fragment
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:  # a port that is no number, mostly the rest of a password, or options
+        fits = False
+    if not fits:
         raise ConfigError(
             f"{name} must be redis://[[user]:password@]host[:port][/database], with rediss:// for TLS; in a password "
             "/ ? # [ ] and % are written as % and two hexadecimal digits, as %2F for /"

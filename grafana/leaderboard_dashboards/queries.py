@@ -467,7 +467,7 @@ SEASONS_LAG = Query(
     name="seasons_lag",
     text="max (leaderboard_seasons_lag_seconds)",
     unit="s",
-    description="Time since the oldest season ended that could not be archived; 0 where none waits.",
+    description="Time for which the oldest season has waited that could be archived; 0 where none waits.",
     legend="oldest season",
 )
 ERASURES_DONE = Query(

@@ -47,7 +47,7 @@ _PLUGIN = "barman-cloud.cloudnative-pg.io"
 _STATUS_PORT = 8000  # where CloudNativePG asks its instances how they are
 
 _POOL = 4  # connections of one API process: LEADERBOARD_DATABASE_POOL
-_WORKER_POOL = 8  # of one worker, whose tasks each have their own
+_WORKER_POOL = 10  # of one worker, whose tasks each have their own
 _OPERATOR_POOL = 12  # of one operator: four tenant workers, six for boards, two to take over
 _SPARE_CONNECTIONS = 20  # for migrations, backups, people
 

@@ -90,8 +90,8 @@ def test_protection_follows_one_setting(planned) -> None:
 def test_the_database_takes_every_connection_that_the_platform_opens(planned) -> None:
     pooler = planned("us-east").by_name["us-east-postgres-pooler"].inputs["spec"]["pgbouncer"]
     assert pooler["poolMode"] == "session"
-    # 12 API pods and one more in an upgrade, 4 each; 2 workers and one more, 8 each; two operators with 12.
-    assert int(pooler["parameters"]["default_pool_size"]) == 13 * 4 + 3 * 8 + 24
+    # 12 API pods and one more in an upgrade, 4 each; 2 workers and one more, 10 each; two operators with 12.
+    assert int(pooler["parameters"]["default_pool_size"]) == 13 * 4 + 3 * 10 + 24
     database = planned("us-east").by_name["us-east-postgres-cluster"].inputs["spec"]["postgresql"]["parameters"]
     assert int(database["max_connections"]) >= int(pooler["parameters"]["default_pool_size"]) + 20
 

@@ -180,4 +180,4 @@ async def open_world(database, redis_url, *, pool_size=8, timeout=10):
 async def turn_of_seasons(world, *, now):
     """What the worker does about seasons at one moment; returns what came of the archive."""
     await seasons.reset(world.pool, world.redis, now=now)
-    return await seasons.archive(world.pool, world.redis, now=now)
+    return await seasons.Archive(world.pool, world.redis).turn(now=now)

@@ -62,6 +62,7 @@ def test_a_wrong_value_is_refused_with_its_variable(name, value):
         "redis://h:6379/daily",
         "redis://h:0/0",
         "redis://h:99999/0",
+        "redis://h/0?socket_timeout=hidden",
     ],
 )
 def test_what_is_no_redis_url_is_refused_and_not_shown(url):

@@ -3,7 +3,8 @@
 The API writes down what is wanted; the worker does it, in rounds that may be cut short anywhere and done again:
 
 1. Redis: the member leaves each board by a removal, whose event goes to the ledger like any other;
-2. seasons that were ended meanwhile reach the archive, and what was in the outbox reaches the ledger;
+2. seasons that were ended meanwhile reach the archive, those that take late updates only where the member is in them,
+   and what was in the outbox reaches the ledger;
 3. Postgres: its rows get a pseudonym per board that follows from nothing, so that counts and sums stay;
 4. everything is looked through again. Only where nothing is left does the receipt take the row's place; else another
    round follows. So what is written while the erasure is pending goes too, and what is written later is a new member's.

@@ -71,6 +71,9 @@ async def move_on(pool: Pool, redis: Redis, board_id: LeaderboardId, *, now: dat
 
 
 async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str, now: datetime) -> Board:
+    admin = BoardAdmin(redis)
+    if (await admin.snapshot(board_key)).broken:
+        raise BoardUnavailable(f"{board_key} cannot be reset: it has something else under its names")
     grace = 0 if board.spec.reset is None else board.spec.reset.grace_seconds
     ending = await seasons.begin(
         conn,
@@ -80,7 +83,6 @@ async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str
         now=now,
         late_until=now + timedelta(seconds=grace) if grace else None,
     )
-    admin = BoardAdmin(redis)
     # In the ledger already: Redis did it, lost it, and was restored from there, as the season that runs.
     if await ledger.place_of_reset(conn, board.id, ending.event_id) is None:
         await admin.reset(

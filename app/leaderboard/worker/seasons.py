@@ -10,16 +10,16 @@ from redis.asyncio import Redis
 
 from leaderboard.control import seasons as control
 from leaderboard.control.errors import NotDrained, ResetLost
+from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import boards, seasons
 from leaderboard.store.postgres.pool import Busy, Pool
-from leaderboard.store.postgres.seasons import Mark, NotSealed, SeasonState
+from leaderboard.store.postgres.seasons import Mark, NotSealed, Season, SeasonState
 from leaderboard.store.redis.errors import BoardUnavailable
 from leaderboard.worker.backoff import take_turns
 from leaderboard.worker.seen import SeasonsSeen
 
 log = logging.getLogger(__name__)
 
-FIRST = Mark()
 LOOK_SECONDS = 1.0
 """How often the worker looks for seasons that are over."""
 PATIENCE = timedelta(seconds=10)
@@ -33,12 +33,12 @@ DRAIN_SECONDS = 5.0
 
 
 class Turn(NamedTuple):
-    """What came of one: seasons archived, for how many seconds the oldest has waited that could be, and where to go on;
-    None there after the last."""
+    """What came of one: seasons archived, for how many seconds the oldest has waited that could be, and whether there
+    are more to go through."""
 
     archived: int
     lag: float
-    on: Mark | None
+    more: bool
 
 
 async def reset(pool: Pool, redis: Redis, *, now: datetime) -> None:
@@ -59,48 +59,60 @@ async def reset(pool: Pool, redis: Redis, *, now: datetime) -> None:
         log.warning("%d boards wait for their season to end; the first: %s", len(waiting), waiting[0])
 
 
-async def archive(pool: Pool, redis: Redis, *, now: datetime, after: Mark = FIRST) -> Turn:
-    """Archive up to MOST seasons, those past `after`, and finish resets that were cut short. Several workers may do it.
+class Archive:
+    """Goes through the seasons that can be archived, from where it stopped, also where it was stopped by an error: so
+    none that fails each time keeps others from it. Several workers may each have one."""
 
-    A season that cannot be archived holds up no other: its turn comes again. Raises DatabaseUnavailable,
-    RedisUnavailable.
-    """
-    archived, waiting, cut_short = 0, list[Exception](), now - PATIENCE
-    found = await seasons.due(pool, now=now, cut_short=cut_short, after=after, limit=MOST)
-    for board_id, season in found:
-        try:
-            if season.state is SeasonState.ENDING:
-                log.warning("finishing the reset of board %d that ends its season %d", board_id, season.number)
-                await control.move_on(pool, redis, board_id, now=now)
-                continue
-            sealed = await control.archive(pool, redis, board_id, season, drain_seconds=DRAIN_SECONDS)
-        except (NotDrained, NotSealed, ResetLost, BoardUnavailable, Busy) as error:
-            waiting.append(error)
-            continue
+    def __init__(self, pool: Pool, redis: Redis) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._after = Mark()
+
+    async def turn(self, *, now: datetime) -> Turn:
+        """Archive up to MOST seasons, and finish resets that were cut short.
+
+        Raises DatabaseUnavailable, RedisUnavailable.
+        """
+        archived, waiting, cut_short = 0, list[Exception](), now - PATIENCE
+        found = await seasons.due(self._pool, now=now, cut_short=cut_short, after=self._after, limit=MOST)
+        for board_id, season in found:
+            self._after = Mark(board_id, season.number)
+            try:
+                archived += await self._season(board_id, season, now=now)
+            except (NotDrained, NotSealed, ResetLost, BoardUnavailable, Busy) as error:
+                waiting.append(error)
+        if len(found) < MOST:
+            self._after = Mark()
+        if waiting:
+            log.warning("%d seasons wait to be archived; the first: %s", len(waiting), waiting[0])
+        since = await seasons.due_since(self._pool, now=now, cut_short=cut_short)
+        return Turn(archived, 0.0 if since is None else (now - since).total_seconds(), len(found) == MOST)
+
+    async def _season(self, board_id: LeaderboardId, season: Season, *, now: datetime) -> bool:
+        """Move one season on; return whether it was archived."""
+        if season.state is SeasonState.ENDING:
+            log.warning("finishing the reset of board %d that ends its season %d", board_id, season.number)
+            await control.move_on(self._pool, self._redis, board_id, now=now)
+            return False
+        sealed = await control.archive(self._pool, self._redis, board_id, season, drain_seconds=DRAIN_SECONDS)
         if sealed is not None:
-            archived += 1
             log.info("season %d of board %d is archived: %d entries", season.number, board_id, sealed.entries)
-    if waiting:
-        log.warning("%d seasons wait to be archived; the first: %s", len(waiting), waiting[0])
-    since = await seasons.due_since(pool, now=now, cut_short=cut_short)
-    last = Mark(found[-1][0], found[-1][1].number) if len(found) == MOST else None
-    return Turn(archived, 0.0 if since is None else (now - since).total_seconds(), last)
+        return sealed is not None
 
 
 async def run(
     pool: Pool, redis: Redis, *, stop: asyncio.Event, clock: Callable[[], datetime], seen: SeasonsSeen | None = None
 ) -> None:
     """Reset by schedule and archive seasons until `stop` is set; a season that takes long to archive keeps no reset."""
-    after = FIRST
+    archive = Archive(pool, redis)
 
     async def resets() -> bool:
         await reset(pool, redis, now=clock())
         return False
 
     async def archives() -> bool:
-        nonlocal after
         try:
-            done = await archive(pool, redis, now=clock(), after=after)
+            done = await archive.turn(now=clock())
         except Exception:
             if seen is not None:
                 seen.lag = None
@@ -108,8 +120,7 @@ async def run(
         if seen is not None:
             seen.archived(done.archived)
             seen.lag = done.lag
-        after = done.on or FIRST
-        return done.on is not None
+        return done.more
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(take_turns("resets", resets, stop=stop, pause=LOOK_SECONDS))

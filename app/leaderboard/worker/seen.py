@@ -98,8 +98,8 @@ class LedgerSeen:
 
 
 class SeasonsSeen:
-    """Metrics of the archive. `lag` is how many seconds ago the oldest season ended that is not archived yet; None, and
-    then not told, where that is not known: a number that stands still would be believed."""
+    """Metrics of the archive. `lag` is for how many seconds the oldest season has waited that could be archived; None,
+    and then not told, where that is not known: a number that stands still would be believed."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.lag: float | None = None
@@ -109,7 +109,7 @@ class SeasonsSeen:
             "leaderboard.seasons.lag",
             self._lag,
             unit="s",
-            description="Time since the oldest season ended that is not archived yet",
+            description="Time for which the oldest season has waited that could be archived",
         )
 
     def archived(self, number: int) -> None:

@@ -205,6 +205,7 @@ def test_it_takes_an_admin_key(client, connect, scope):
         (f"{PATH}/data?cursor=x", 400, "invalid-parameter"),
         (f"{PATH}/data?cursor=MSA5IDAgMA", 400, "invalid-parameter"),
         (f"{PATH}/data?cursor={pack_cursor(1, 3, 2**64, 0)}", 400, "invalid-parameter"),
+        (f"{PATH}/data?cursor={pack_cursor(1, 3, -1, 0)}", 400, "invalid-parameter"),
         (f"{PATH}/data?page=1", 400, "invalid-parameter"),
         (f"/v1/users/{'x' * 129}/data", 400, "invalid-parameter"),
         ("/v1/erasures/x", 404, "erasure-not-found"),

@@ -122,6 +122,15 @@ async def test_a_reset_that_was_cut_short_is_finished_by_the_worker(world, board
     assert (await rebuild.verify(world.pool, world.redis)).same
 
 
+async def test_a_reset_that_was_cut_short_is_finished_although_its_season_is_to_take_late_updates(world, board):
+    late_until = world.now + timedelta(hours=1)
+    await seasons.begin(world.pool, board.board.id, 1, event_id=uuid4(), now=world.now, late_until=late_until)
+    assert await turn(world) == 0
+    assert (await world.place()).board.season == 2
+    over = await seasons.get(world.pool, board.board.id, 1)
+    assert (over.state, over.late_until) == (SeasonState.ENDED, late_until)
+
+
 async def test_a_reset_that_was_cut_short_is_finished_by_the_next_caller(world, board):
     event_id = uuid4()
     await seasons.begin(world.pool, board.board.id, 1, event_id=event_id, now=world.now)
@@ -186,12 +195,25 @@ async def test_what_cannot_be_archived_does_not_keep_the_turn(world, board, monk
     await reset(world, 1, key="other")
     await world.drain()
     await reset(world, 1)  # and the ledger does not know of it yet
-    first = await worker.archive(world.pool, world.redis, now=world.now)
-    assert (first.archived, first.on) == (0, (board.board.id, 1))
-    second = await worker.archive(world.pool, world.redis, now=world.now, after=first.on)
-    assert (second.archived, second.on) == (1, (other.board.id, 1))
-    third = await worker.archive(world.pool, world.redis, now=world.now, after=second.on)
-    assert (third.archived, third.on) == (0, None)
+    archive = worker.Archive(world.pool, world.redis)
+    assert await archive.turn(now=world.now) == (0, 0.0, True)
+    assert await archive.turn(now=world.now) == (1, 0.0, True)
+    assert await final(world, other, 1) == []
+    assert await archive.turn(now=world.now) == (0, 0.0, False)
+
+
+async def test_nor_does_one_that_fails_each_time(world, board, caplog):
+    other = await world.apply(leaderboard("other"))
+    for key in ("global", "other"):
+        await reset(world, 1, key=key)
+    await world.redis.delete(keys.season(board.namespace, 1))
+    await world.redis.set(keys.season(board.namespace, 1), "not ours")
+    archive = worker.Archive(world.pool, world.redis)
+    async with world.worker():
+        with pytest.raises(RedisUnavailable, match="WRONGTYPE"):
+            await archive.turn(now=world.now)
+        assert (await archive.turn(now=world.now)).archived == 1
+    assert (await seasons.get(world.pool, other.board.id, 1)).state is SeasonState.ARCHIVED
 
 
 async def test_a_board_that_somebody_works_on_holds_up_no_others_schedule(world):
@@ -203,6 +225,21 @@ async def test_a_board_that_somebody_works_on_holds_up_no_others_schedule(world)
         await worker.reset(world.pool, world.redis, now=world.now)
         assert (await world.place("acme/default/other")).board.season == 2
         assert (await world.place()).board.season == 1
+    await worker.reset(world.pool, world.redis, now=world.now)
+    assert (await world.place()).board.season == 2
+
+
+async def test_a_board_with_something_else_under_its_names_holds_up_no_others_schedule(world):
+    world.now = datetime(2026, 11, 30, 8, 59, 30, tzinfo=UTC)
+    broken = await scheduled(world)
+    await world.apply(leaderboard("other", reset={"schedule": "0 9 * * *"}))
+    await world.redis.hset(keys.meta(broken.namespace), "seq", "many")
+    world.pass_time(minutes=1)
+    await worker.reset(world.pool, world.redis, now=world.now)
+    assert (await world.place("acme/default/other")).board.season == 2
+    assert await seasons.get(world.pool, broken.board.id, 1) is None
+    async with world.worker():
+        await world.apply(leaderboard(reset={"schedule": "0 9 * * *"}))  # puts it right, as a sweep would
     await worker.reset(world.pool, world.redis, now=world.now)
     assert (await world.place()).board.season == 2
 

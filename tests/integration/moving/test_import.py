@@ -105,7 +105,9 @@ async def test_a_bounded_board_takes_the_best(world, members, csv_file, leaderbo
     await verified(world, entries=400)
 
 
-async def test_scores_are_not_replaced_where_members_might_be_pushed_off(world, csv_file, leaderboard_cli, worker):
+async def test_scores_are_not_replaced_where_members_might_be_pushed_off(
+    world, csv_file, tmp_path, leaderboard_cli, worker
+):
     made = await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=2))
     await world.update(made.namespace, ("cy", "s100"), ("dee", "s50"))
     file = csv_file([("ann", 10), ("bob", 9), ("cy", 1)])
@@ -114,6 +116,12 @@ async def test_scores_are_not_replaced_where_members_might_be_pushed_off(world, 
         assert "4 members together, the board keeps 2, and 1 have another score there" in said
         assert "max_entries to 4 or more" in said
     assert await on_board(world, made) == [("cy", 100), ("dee", 50)]
+    # Nor is an earlier import forgotten for it.
+    leaderboard_cli(
+        "import", *BOARD, "csv", csv_file([("cy", 100)], "earlier.csv"), code=1
+    )  # one on the board is extra
+    leaderboard_cli("import", *BOARD, "--overwrite", "--restart", "csv", file, code=1)
+    assert await world.redis.hget(keys.importing(made.namespace), "source") == str(tmp_path / "earlier.csv").encode()
     # What it says to do instead.
     await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=4))
     leaderboard_cli("import", *BOARD, "--overwrite", "csv", file, code=1)  # one on the board is extra

@@ -32,7 +32,8 @@ MAX_LIMIT = 1_000
 MAX_LINES = 1_000
 """Boards that one answer lists of an erasure; all are in its sums."""
 
-_CURSOR = re.compile(r"([0-9]{1,18}) ([0-3]) (-1|[0-9]{1,20}) ([0-9]{1,20})")
+# -1 only in stage 1, the seasons: before the first of them.
+_CURSOR = re.compile(r"([0-9]{1,18}) ([0-3]) ((?<=1 )-1|[0-9]{1,20}) ([0-9]{1,20})")
 _encode = msgspec.json.Encoder().encode
 
 

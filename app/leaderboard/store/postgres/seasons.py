@@ -171,8 +171,9 @@ async def unfinished(
 
 
 _DUE = (
-    "state <> 'archived' AND (late_until IS NULL OR late_until <= %(now)s)"
-    " AND (state <> 'ending' OR ended_at < %(cut_short)s)"
+    "state <> 'archived' AND CASE WHEN state = 'ending' THEN ended_at < %(cut_short)s"
+    " ELSE late_until IS NULL OR late_until <= %(now)s END"
+    " AND EXISTS (SELECT FROM leaderboards b WHERE b.id = leaderboard_id AND b.state = 'active')"
 )
 
 
@@ -199,14 +200,15 @@ async def due(
 
 
 async def due_since(database: Database, *, now: datetime, cut_short: datetime) -> datetime | None:
-    """Return since when the oldest of what `due` has could be archived, None where there is none.
+    """Return since when the longest of what `due` has is waiting, None where there is none.
 
     Raises DatabaseUnavailable.
     """
     async with connection(database) as conn:
         row = await (
             await conn.execute(
-                f"SELECT min(coalesce(late_until, ended_at)) FROM seasons WHERE {_DUE}",  # noqa: S608 - as above
+                "SELECT min(CASE WHEN state = 'ending' THEN ended_at ELSE coalesce(late_until, ended_at) END)"  # noqa: S608
+                f" FROM seasons WHERE {_DUE}",
                 {"now": now, "cut_short": cut_short},
             )
         ).fetchone()
@@ -310,6 +312,12 @@ async def forget(database: Database, board_id: LeaderboardId) -> None:
 async def prune(database: Database, board_id: LeaderboardId, *, before: int) -> None:
     """Remove the archived seasons of a board before number `before`, with their standings."""
     async with transaction(database) as conn:
+        # The rows before their lines, as everybody locks them.
+        await conn.execute(
+            "SELECT FROM seasons WHERE leaderboard_id = %s AND season < %s AND state = 'archived'"
+            " ORDER BY season FOR UPDATE",
+            (board_id, before),
+        )
         await conn.execute(
             "DELETE FROM season_standings l USING seasons s WHERE l.leaderboard_id = %s AND l.season < %s"
             " AND s.leaderboard_id = l.leaderboard_id AND s.season = l.season AND s.state = 'archived'",
