@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from redis.connection import parse_url
@@ -144,7 +144,8 @@ def check_redis_url(url: str, *, name: str) -> None:
         parts = urlsplit(url)
         unix, database = parts.scheme == "unix", parts.path.strip("/")
         fits = parts.scheme in ("redis", "rediss") and (not database or database.isdecimal()) and parts.port != 0
-        fits = (fits or unix) and not parts.fragment
+        # Of the options redis-py takes, `db` would count before the path.
+        fits = (unix or (fits and "db" not in parse_qs(parts.query))) and not parts.fragment
         parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError:  # a port that is no number, mostly the rest of a password, or options
         fits = False

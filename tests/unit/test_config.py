@@ -63,6 +63,7 @@ def test_a_wrong_value_is_refused_with_its_variable(name, value):
         "redis://h:0/0",
         "redis://h:99999/0",
         "redis://h/0?socket_timeout=hidden",
+        "redis://h/0?db=3",
     ],
 )
 def test_what_is_no_redis_url_is_refused_and_not_shown(url):

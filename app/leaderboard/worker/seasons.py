@@ -14,7 +14,7 @@ from leaderboard.domain.names import LeaderboardId
 from leaderboard.store.postgres import boards, seasons
 from leaderboard.store.postgres.pool import Busy, Pool
 from leaderboard.store.postgres.seasons import Mark, NotSealed, Season, SeasonState
-from leaderboard.store.redis.errors import BoardUnavailable
+from leaderboard.store.redis.errors import BoardUnavailable, RedisFailure
 from leaderboard.worker.backoff import take_turns
 from leaderboard.worker.seen import SeasonsSeen
 
@@ -81,6 +81,8 @@ class Archive:
                 archived += await self._season(board_id, season, now=now)
             except (NotDrained, NotSealed, ResetLost, BoardUnavailable, Busy) as error:
                 waiting.append(error)
+            except RedisFailure as error:
+                raise type(error)(f"season {season.number} of board {board_id}: {error}") from error
         if len(found) < MOST:
             self._after = Mark()
         if waiting:

@@ -200,9 +200,12 @@ async def test_what_cannot_be_archived_does_not_keep_the_turn(world, board, monk
     assert await archive.turn(now=world.now) == (1, 0.0, True)
     assert await final(world, other, 1) == []
     assert await archive.turn(now=world.now) == (0, 0.0, False)
+    async with world.worker():
+        assert (await archive.turn(now=world.now)).archived == 1  # from the first again
+    assert await final(world, board, 1) == FIRST
 
 
-async def test_nor_does_one_that_fails_each_time(world, board, caplog):
+async def test_nor_does_one_that_fails_each_time(world, board):
     other = await world.apply(leaderboard("other"))
     for key in ("global", "other"):
         await reset(world, 1, key=key)
@@ -210,7 +213,7 @@ async def test_nor_does_one_that_fails_each_time(world, board, caplog):
     await world.redis.set(keys.season(board.namespace, 1), "not ours")
     archive = worker.Archive(world.pool, world.redis)
     async with world.worker():
-        with pytest.raises(RedisUnavailable, match="WRONGTYPE"):
+        with pytest.raises(RedisUnavailable, match=f"season 1 of board {board.board.id}: .*WRONGTYPE"):
             await archive.turn(now=world.now)
         assert (await archive.turn(now=world.now)).archived == 1
     assert (await seasons.get(world.pool, other.board.id, 1)).state is SeasonState.ARCHIVED
