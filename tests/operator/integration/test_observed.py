@@ -21,14 +21,14 @@ from leaderboard.local.observe import FILES, Observability
 from leaderboard.local.process import Log, wait_until
 from leaderboard.local.toolchain import METRICS_ONLY, OBSERVABILITY
 from leaderboard.store.redis import keys
-from support.chromium import find_chromium
+from support.chromium import find_chromium, photograph
 from support.observed import Answers, attributes
 from support.operator import leaderboard, tenant
 from support.programs import programs_of, say_to
 from support.team import Rest, Team
 
 sys.path.insert(0, str(FILES))  # grafana/ is no package of the distribution
-from leaderboard_dashboards.preview import Source, draw, photograph
+from leaderboard_dashboards.preview import Source, draw
 from leaderboard_dashboards.queries import ALL, Language, Query, Shape, fill
 
 SECONDS = 60.0
