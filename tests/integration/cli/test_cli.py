@@ -111,7 +111,7 @@ def test_receipts_are_listed_and_checked(leaderboard, environment, worker):
     assert said == "the receipt is as it was written\nit is this member's\nof the member there is nothing\n"
     assert "another member's" in leaderboard("verify-erasure", id, "--user", "u43", code=1)
     assert "there is no erasure" in leaderboard("verify-erasure", "0" * 32, "--user", "u42", code=1)
-    assert "invalid" in leaderboard("verify-erasure", "x", "--user", "u42", code=2)
+    assert "32 hexadecimal digits" in leaderboard("verify-erasure", "x", "--user", "u42", code=2)
     (line,) = map(json.loads, leaderboard("erasures").splitlines())
     assert (line["id"], line["project"], line["state"], line["intact"]) == (id, "acme/default", "done", True)
     assert leaderboard("erasures", "--since", "2999-01-01") == ""

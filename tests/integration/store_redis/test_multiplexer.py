@@ -1,6 +1,7 @@
 """The multiplexed connection against real servers, through a proxy that cuts, stalls and splits."""
 
 import asyncio
+import itertools
 import random
 import shutil
 import subprocess
@@ -114,7 +115,9 @@ async def test_what_is_called_unavailable_was_never_done_and_what_was_answered_w
     outcomes = {}
 
     async def worker(redis, start):
-        for number in range(start, start + 150):
+        for number in itertools.count(start):
+            if number >= start + 150 and redis.connects > 3:
+                return
             try:
                 outcomes[number] = await outcome(redis.call("SADD", "done", number))
             except RedisUnavailable:
@@ -123,12 +126,12 @@ async def test_what_is_called_unavailable_was_never_done_and_what_was_answered_w
                 await asyncio.sleep(0.002)
 
     async with connected(proxy.url) as redis:
-        working = asyncio.gather(*(worker(redis, 1000 * n) for n in range(20)))
+        working = asyncio.gather(*(worker(redis, 10**6 * n) for n in range(20)))
         while not working.done():
             await asyncio.sleep(0.03)
-            proxy.drop()
+            if redis.connected:  # else, on a busy machine, it might never get through
+                proxy.drop()
         await working
-        assert redis.connects > 1
     done = {int(number) for number in await rig.client.smembers("done")}
     assert set(outcomes.values()) <= {1, InDoubt, RedisUnavailable}
     assert {number for number, what in outcomes.items() if what == 1} <= done
