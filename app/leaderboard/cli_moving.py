@@ -133,10 +133,10 @@ async def run_import(args: argparse.Namespace, pool: Pool, redis: Redis, config:
         outbox_max=config.outbox_max,
     )
     before = None if args.restart else await importer.begin()
-    finished = before is not None and before.done
-    if args.dry_run or (args.overwrite and not finished):
+    crowds = args.overwrite and roster.spec.max_entries > 0 and not (before is not None and before.done)
+    if args.dry_run or crowds:
         diff = await moving.compare(redis, place, roster)
-        if args.overwrite and not finished:
+        if crowds:
             _refuse_crowd(diff, roster)
         if args.dry_run:
             _print_plan(diff, before, roster, place, overwrite=args.overwrite)
@@ -237,9 +237,9 @@ def _where(before: Progress) -> str:
 
 
 def _refuse_crowd(diff: Diff, roster: Roster) -> None:
-    """Refuse to replace scores where members fall off meanwhile."""
+    """Refuse to replace scores on a board with max_entries where members fall off meanwhile."""
     bound, members = roster.spec.max_entries, len(roster) + diff.extra
-    if bound and members > bound and diff.different:
+    if members > bound and diff.different:
         raise Refused(
             f"nothing was done. Board and source have {members:,} members together, the board keeps {bound:,}, and "
             f"{diff.different:,} have another score there: until theirs are replaced they might push off who should "

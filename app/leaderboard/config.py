@@ -6,7 +6,6 @@ stops the process with the variable's name and what it should be.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from redis.connection import parse_url
 
+from leaderboard.domain.keys import is_env
 from leaderboard.domain.signatures import KEY_CHARS, is_key
 
 PREFIX = "LEADERBOARD_"
@@ -124,7 +124,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{PREFIX}PEPPER must be at least 32 characters; make one with: openssl rand -hex 32")
     if config.log_level.lower() not in _LEVELS:
         raise ConfigError(f"{PREFIX}LOG_LEVEL must be one of {', '.join(_LEVELS)}, got {config.log_level!r}")
-    if re.fullmatch("[a-z]{2,8}", config.key_env) is None:
+    if not is_env(config.key_env):
         raise ConfigError(f"{PREFIX}KEY_ENV must be 2 to 8 lower-case letters, got {config.key_env!r}")
     check_redis_url(config.redis_url, name=f"{PREFIX}REDIS_URL")
     signing_key({f"{PREFIX}SIGNING_KEY": config.signing_key})

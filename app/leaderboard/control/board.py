@@ -234,7 +234,7 @@ async def finish_deletion(tools: Tools, database: Database, board: Board, *, boa
             await admin.discard(board_key)
         elif seen.meta is None or seen.meta.id == board.id:
             await admin.delete(board_key, event_id_nonce=tools.ids.nonce, event_counter=tools.ids.take())
-        for _, season in await seasons.unfinished(conn, board_id=board.id):
-            await admin.drop_season(board_key, season.number)
+        for season in await seasons.unfinished(conn, board.id):
+            await admin.drop_season(board_key, season)
         await seasons.forget(conn, board.id)
         await boards.mark(conn, board.id, BoardState.DELETED, now=tools.clock())

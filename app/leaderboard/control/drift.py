@@ -1,8 +1,10 @@
 """How what Redis has of a board may differ from its row and its ledger. Nothing here does I/O."""
 
+from typing import TypeGuard
+
 from leaderboard.domain.boards import Board, TiePolicy
 from leaderboard.store.postgres.ledger import Position
-from leaderboard.store.redis.boards import BoardState, Snapshot, meta_of
+from leaderboard.store.redis.boards import BoardMeta, BoardState, Snapshot, meta_of
 
 LOST = "Redis had lost it"
 
@@ -10,6 +12,11 @@ LOST = "Redis had lost it"
 def wanted_state(board: Board) -> BoardState:
     """Return what the scripts may do with the board when all is well."""
     return BoardState.SUSPENDED if board.spec.suspended else BoardState.ACTIVE
+
+
+def serves(meta: BoardMeta | None, board: Board) -> TypeGuard[BoardMeta]:
+    """Whether Redis has the board itself, and it is not being restored."""
+    return meta is not None and meta.id == board.id and meta.state is not BoardState.REBUILDING
 
 
 def damage(board: Board, seen: Snapshot, *, position: Position | None) -> str | None:

@@ -237,7 +237,7 @@ async def _archived(tools: Tools, conn: Connection, store: MemberStore, erasure:
     """
     assert erasure.member is not None
     project_id, admin, seasons = erasure.project_id, BoardAdmin(tools.redis), set[tuple[LeaderboardId, int]]()
-    for board, season, late_until in await _unarchived(conn, project_id):
+    for board, season, late_until in await erasures.unarchived(conn, project_id):
         waits = (
             late_until is None
             or late_until <= tools.clock()
@@ -249,7 +249,7 @@ async def _archived(tools: Tools, conn: Connection, store: MemberStore, erasure:
             seasons.add((board.id, season))
     deadline = asyncio.get_running_loop().time() + SEASON_SECONDS
     while seasons:
-        left = seasons & (await erasures.unarchived(conn, project_id)).keys()
+        left = seasons & {(each.board.id, each.season) for each in await erasures.unarchived(conn, project_id)}
         if left and asyncio.get_running_loop().time() > deadline:
             raise _Waits(f"{len(left)} seasons that are over are not archived yet")
         seasons = left
@@ -283,7 +283,7 @@ async def _scan(
         live = [board for board in boards if not board.deleted]
         places = await store.look([board.namespace for board in live], member)
         found += Touched(entries=sum(place is not None and not isinstance(place, Unavailable) for place in places))
-    for board, season, _ in await _unarchived(database, project_id):
+    for board, season, _ in await erasures.unarchived(database, project_id):
         if await store.in_season(board.namespace, season, member, board.tie):
             found += Touched(season_lines=1)
     await namespace.drained(tools.redis, seconds=drain_seconds)
@@ -293,19 +293,6 @@ async def _scan(
     entries = await store.set_aside(member)
     ours = await erasures.in_project(database, project_id, [entry.leaderboard_id for entry in entries])
     return found + Touched(set_aside=sum(entry.leaderboard_id in ours for entry in entries))
-
-
-async def _unarchived(database: Database, project_id: ProjectId) -> list[tuple[ProjectBoard, int, datetime | None]]:
-    """Return (board, season, until when it takes late updates) of the project's seasons that Redis may still have."""
-    there = await erasures.unarchived(database, project_id)
-    if not there:
-        return []
-    live = {board.id: board async for boards in _boards(database, project_id) for board in boards if not board.deleted}
-    return [
-        (live[board_id], season, late_until)
-        for (board_id, season), late_until in sorted(there.items())
-        if board_id in live
-    ]
 
 
 async def _finish(tools: Tools, conn: Connection, erasure: Erasure) -> None:

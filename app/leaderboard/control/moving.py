@@ -14,9 +14,9 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from leaderboard.control import namespace
+from leaderboard.control.drift import serves
 from leaderboard.control.errors import ImportRefused
 from leaderboard.control.seasons import ranked
-from leaderboard.domain.boards import Board
 from leaderboard.domain.moving import Comparison, Diff, Roster
 from leaderboard.store.postgres import ledger
 from leaderboard.store.postgres.boards import PlacedBoard
@@ -200,9 +200,7 @@ async def version(redis: Redis, place: PlacedBoard) -> tuple[int, int] | None:
 
 
 async def _there(redis: Redis, place: PlacedBoard) -> None:
-    board: Board = place.board
-    meta = await BoardAdmin(redis).read_meta(namespace.key_of(place))
-    if meta is None or meta.id != board.id or meta.state == "r":
+    if not serves(await BoardAdmin(redis).read_meta(namespace.key_of(place)), place.board):
         raise RedisUnavailable(
             f"{place.path} is not in Redis, or is being restored: `leaderboard rebuild --board {place.path}` makes it "
             "whole"

@@ -12,12 +12,13 @@ import msgspec
 from redis.asyncio import Redis
 
 from leaderboard.control import namespace
+from leaderboard.control.drift import serves
 from leaderboard.control.errors import BoardNotFound, NotDrained
 from leaderboard.domain.boards import TiePolicy
 from leaderboard.store.postgres import boards, ledger
 from leaderboard.store.postgres.boards import PlacedBoard
 from leaderboard.store.postgres.pool import Pool
-from leaderboard.store.redis.boards import BoardAdmin, BoardState
+from leaderboard.store.redis.boards import BoardAdmin
 
 EXAMPLES = 10
 """Differences shown per board."""
@@ -110,7 +111,7 @@ async def _verify(pool: Pool, redis: Redis, place: PlacedBoard, *, wait_seconds:
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         before = await admin.read_meta(key)
-        if before is None or before.id != place.board.id or before.state is BoardState.REBUILDING:
+        if not serves(before, place.board):
             why = "Redis has no meta of it" if before is None else "its rebuild did not finish"
             return BoardReport(path=place.path, verdict=Verdict.MISSING, detail=why)
         # A number in the ledger says nothing of those below it: a batch that a dead worker held is written last.
@@ -187,11 +188,7 @@ async def missing(pool: Pool, redis: Redis) -> list[PlacedBoard]:
     admin, lost = BoardAdmin(redis), []
     for chunk in _chunks(found, 500):
         metas = await admin.read_metas([board_key(place) for place in chunk])
-        lost += [
-            place
-            for place, meta in zip(chunk, metas, strict=True)
-            if meta is None or meta.id != place.board.id or meta.state is BoardState.REBUILDING
-        ]
+        lost += [place for place, meta in zip(chunk, metas, strict=True) if not serves(meta, place.board)]
     return lost
 
 

@@ -15,7 +15,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from leaderboard.control import namespace
-from leaderboard.control.drift import wanted_state
+from leaderboard.control.drift import serves, wanted_state
 from leaderboard.control.errors import ResetLost, SeasonOver
 from leaderboard.control.tools import Tools
 from leaderboard.domain.boards import Board, SortOrder, TiePolicy
@@ -27,7 +27,6 @@ from leaderboard.store.postgres.ledger import Position
 from leaderboard.store.postgres.pool import Connection, Pool, lockable, transaction, try_lock
 from leaderboard.store.postgres.seasons import Final, Sealed, Season, SeasonState
 from leaderboard.store.redis.boards import BoardAdmin
-from leaderboard.store.redis.boards import BoardState as BoardMode
 from leaderboard.store.redis.errors import BoardUnavailable
 
 ARCHIVE_LOCK = 3
@@ -93,7 +92,7 @@ async def _reset(conn: Connection, redis: Redis, board: Board, *, board_key: str
             grace_seconds=_grace_left(ending, now),
         )
     meta = await admin.read_meta(board_key)
-    if meta is None or meta.id != board.id or meta.state is BoardMode.REBUILDING:
+    if not serves(meta, board):
         # Opened as it is, it would begin anew at zero, or with half of its entries.
         raise BoardUnavailable(f"{board_key} was reset, and is lost or being restored since")
     async with transaction(conn):

@@ -20,7 +20,10 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_CHARS = 16
 _SECRET_CHARS = 43  # ceil(256 / log2(62))
 _CHECKSUM_CHARS = 6  # ceil(32 / log2(62))
-_SHAPE = re.compile(r"lb_([a-z]{2,8})_([0-9A-Za-z]{16})_([0-9A-Za-z]{49})").fullmatch
+_ENV = "[a-z]{2,8}"
+_SHAPE = re.compile(rf"lb_({_ENV})_([0-9A-Za-z]{{16}})_([0-9A-Za-z]{{49}})").fullmatch
+is_env = re.compile(_ENV).fullmatch
+"""Whether a text can be the ``<env>`` of a key."""
 
 ID_ENTROPY_BYTES = 12
 SECRET_ENTROPY_BYTES = 32

@@ -322,6 +322,10 @@ def _rows(lines: Iterable[str], roster: Roster) -> tuple[list[str], Iterator[tup
         raise UnreadableSource(f"the first line is not CSV: {error}") from error
     header = [name.strip() for name in header]
 
+    def reject(first: int, why: str) -> None:
+        last = reader.line_num
+        roster.reject(_where(first, last), why, lines=max(1, last - first + 1))
+
     def rows() -> Iterator[tuple[str, list[str]]]:
         while True:
             before = reader.line_num + 1
@@ -330,14 +334,12 @@ def _rows(lines: Iterable[str], roster: Roster) -> tuple[list[str], Iterator[tup
             except StopIteration:
                 return
             except csv.Error as error:
-                lines = max(1, reader.line_num - before + 1)
-                roster.reject(_where(before, reader.line_num), f"not CSV: {error}: is a quote not closed?", lines=lines)
+                reject(before, f"not CSV: {error}: is a quote not closed?")
                 continue
             where = _where(before, reader.line_num)
             if reader.line_num > before:
                 # No user has a line break, and metadata as COPY writes it neither: a quote was left open.
-                lines = reader.line_num - before + 1
-                roster.reject(where, "one row over several lines: is a quote not closed?", lines=lines)
+                reject(before, "one row over several lines: is a quote not closed?")
             elif len(row) != len(header):
                 if row:
                     roster.reject(where, f"{len(row)} fields where the header has {len(header)}")

@@ -105,9 +105,7 @@ async def test_a_bounded_board_takes_the_best(world, members, csv_file, leaderbo
     await verified(world, entries=400)
 
 
-async def test_scores_are_not_replaced_where_members_might_be_pushed_off(
-    world, csv_file, tmp_path, leaderboard_cli, worker
-):
+async def test_scores_are_not_replaced_where_members_might_be_pushed_off(world, csv_file, leaderboard_cli, worker):
     made = await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=2))
     await world.update(made.namespace, ("cy", "s100"), ("dee", "s50"))
     file = csv_file([("ann", 10), ("bob", 9), ("cy", 1)])
@@ -117,11 +115,10 @@ async def test_scores_are_not_replaced_where_members_might_be_pushed_off(
         assert "max_entries to 4 or more" in said
     assert await on_board(world, made) == [("cy", 100), ("dee", 50)]
     # Nor is an earlier import forgotten for it.
-    leaderboard_cli(
-        "import", *BOARD, "csv", csv_file([("cy", 100)], "earlier.csv"), code=1
-    )  # one on the board is extra
+    earlier = csv_file([("cy", 100)], "earlier.csv")
+    leaderboard_cli("import", *BOARD, "csv", earlier, code=1)  # one on the board is extra
     leaderboard_cli("import", *BOARD, "--overwrite", "--restart", "csv", file, code=1)
-    assert await world.redis.hget(keys.importing(made.namespace), "source") == str(tmp_path / "earlier.csv").encode()
+    assert await world.redis.hget(keys.importing(made.namespace), "source") == str(earlier).encode()
     # What it says to do instead.
     await world.apply(leaderboard(scoreUpdate="Latest", maxEntries=4))
     leaderboard_cli("import", *BOARD, "--overwrite", "csv", file, code=1)  # one on the board is extra

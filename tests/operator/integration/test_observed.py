@@ -255,6 +255,7 @@ def test_a_preview_of_every_dashboard_shows_what_is_there(seen_whole, tmp_path, 
         end=now,
         variables={"tenant": seen.slug, "trace_id": seen.slow_trace},
     )
+    chromium = find_chromium(say=say_to(pytestconfig)) if pictures else ""
     for path in sorted((FILES / "dashboards").glob("*.json")):
         dashboard = json.loads(path.read_text())
         page = draw(dashboard, source)
@@ -263,5 +264,4 @@ def test_a_preview_of_every_dashboard_shows_what_is_there(seen_whole, tmp_path, 
         if pictures:
             drawn = tmp_path / f"{path.stem}.html"
             drawn.write_text(page)
-            chromium = find_chromium(say=say_to(pytestconfig))
             photograph(drawn, Path(pictures) / f"{path.stem}.png", chromium=chromium)

@@ -7,7 +7,7 @@ bring the pseudonym to life.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -196,6 +196,20 @@ class ProjectBoard(msgspec.Struct, frozen=True, kw_only=True):
     """Its key in Redis."""
 
 
+_PROJECT_BOARD = "b.id, b.key, b.tie_policy, b.state = 'deleted', p.tenant_id, p.name"
+
+
+def _project_board(row: Sequence[Any]) -> ProjectBoard:
+    """Return the board that starts a row of _PROJECT_BOARD."""
+    return ProjectBoard(
+        id=LeaderboardId(row[0]),
+        key=row[1],
+        tie=TiePolicy(row[2]),
+        deleted=row[3],
+        namespace=keys.board(TenantId(row[4]), row[5], row[1]),
+    )
+
+
 async def boards_of(
     database: Database, project_id: ProjectId, *, after: int, limit: int, first: int = 0
 ) -> list[ProjectBoard]:
@@ -205,21 +219,12 @@ async def boards_of(
     """
     async with connection(database) as conn:
         rows = await conn.execute(
-            "SELECT b.id, b.key, b.tie_policy, b.state = 'deleted', p.tenant_id, p.name FROM leaderboards b"
+            f"SELECT {_PROJECT_BOARD} FROM leaderboards b"  # noqa: S608 - a constant of this module
             " JOIN projects p ON p.id = b.project_id WHERE b.project_id = %s AND b.id > %s AND b.id >= %s"
             " ORDER BY b.id LIMIT %s",
             (project_id, after, first, limit),
         )
-        return [
-            ProjectBoard(
-                id=LeaderboardId(row[0]),
-                key=row[1],
-                tie=TiePolicy(row[2]),
-                deleted=row[3],
-                namespace=keys.board(TenantId(row[4]), row[5], row[1]),
-            )
-            async for row in rows
-        ]
+        return [_project_board(row) async for row in rows]
 
 
 async def in_project(
@@ -233,18 +238,24 @@ async def in_project(
         return {LeaderboardId(row[0]): row[1] async for row in rows}
 
 
-async def unarchived(database: Database, project_id: ProjectId) -> dict[tuple[LeaderboardId, int], datetime | None]:
-    """Return (board, season) of the project's seasons that Redis may still have, and until when each takes late
-    updates, None where it takes none. Raises DatabaseUnavailable.
-    """
+class Unarchived(NamedTuple):
+    """A season that is over and that Redis may still have. `late_until`: until when it takes late updates, or None."""
+
+    board: ProjectBoard
+    season: int
+    late_until: datetime | None
+
+
+async def unarchived(database: Database, project_id: ProjectId) -> list[Unarchived]:
+    """Return the project's seasons that Redis may still have. Raises DatabaseUnavailable."""
     async with connection(database) as conn:
         rows = await conn.execute(
-            "SELECT s.leaderboard_id, s.season, s.late_until"
-            " FROM seasons s JOIN leaderboards b ON b.id = s.leaderboard_id"
+            f"SELECT {_PROJECT_BOARD}, s.season, s.late_until FROM seasons s"  # noqa: S608 - a constant of this module
+            " JOIN leaderboards b ON b.id = s.leaderboard_id JOIN projects p ON p.id = b.project_id"
             " WHERE s.state <> 'archived' AND b.project_id = %s AND b.state <> 'deleted'",
             (project_id,),
         )
-        return {(LeaderboardId(row[0]), row[1]): row[2] async for row in rows}
+        return [Unarchived(_project_board(row), *row[-2:]) async for row in rows]
 
 
 # -- what there is

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from leaderboard.domain.names import LeaderboardId
@@ -153,21 +153,13 @@ async def page(database: Database, board_id: LeaderboardId, *, before: int | Non
         return [Season(row[0], SeasonState(row[1]), *row[2:]) async for row in rows]
 
 
-async def unfinished(
-    database: Database, *, board_id: LeaderboardId | None = None
-) -> list[tuple[LeaderboardId, Season]]:
-    """Return seasons, of one board where it is given, that Redis may still have something of.
-
-    Raises DatabaseUnavailable.
-    """
+async def unfinished(database: Database, board_id: LeaderboardId) -> list[int]:
+    """Return the numbers of the board's seasons that Redis may still have something of. Raises DatabaseUnavailable."""
     async with connection(database) as conn:
         rows = await conn.execute(
-            f"SELECT leaderboard_id, {_COLUMNS} FROM seasons"  # noqa: S608 - a constant of this module
-            " WHERE state <> 'archived' AND (%s::bigint IS NULL OR leaderboard_id = %s)"
-            " ORDER BY leaderboard_id, season",
-            (board_id, board_id),
+            "SELECT season FROM seasons WHERE state <> 'archived' AND leaderboard_id = %s ORDER BY season", (board_id,)
         )
-        return [_of_board(row) async for row in rows]
+        return [row[0] async for row in rows]
 
 
 _DUE = (
@@ -196,7 +188,7 @@ async def due(
             " AND (leaderboard_id, season) > (%(board)s, %(number)s) ORDER BY leaderboard_id, season LIMIT %(limit)s",
             {"now": now, "cut_short": cut_short, "limit": limit, **after._asdict()},
         )
-        return [_of_board(row) async for row in rows]
+        return [(LeaderboardId(row[0]), Season(row[1], SeasonState(row[2]), *row[3:])) async for row in rows]
 
 
 async def due_since(database: Database, *, now: datetime, cut_short: datetime) -> datetime | None:
@@ -215,10 +207,6 @@ async def due_since(database: Database, *, now: datetime, cut_short: datetime) -
     assert row is not None
     since: datetime | None = row[0]
     return since
-
-
-def _of_board(row: Sequence[Any]) -> tuple[LeaderboardId, Season]:
-    return LeaderboardId(row[0]), Season(row[1], SeasonState(row[2]), *row[3:])
 
 
 async def end_graces(database: Database, board_id: LeaderboardId, *, before: int, now: datetime) -> None:
